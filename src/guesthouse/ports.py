@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from guesthouse.decide.plan import Desired, Observed, Step
+from guesthouse.model.machine import Machine, MachineRow
+from guesthouse.model.resources import Disk, Event, Image, Key, Operation, OperationRow, Project, Token
+
+Record = TypeVar("Record")
+Row = TypeVar("Row")
 
 
 class Progress(Protocol):
@@ -10,3 +20,187 @@ class Progress(Protocol):
 
     def __call__(self, phase: str, percent: float | None = None) -> None:
         """`phase` is a word or two for people ("converting"); `percent` is 0-100, None where unknown."""
+
+
+# --- host: what touches this box -----------------------------------------------------------------------------
+
+
+class MachineHost(Protocol):
+    """Machines as processes and files of this box."""
+
+    async def observe(self, desired: Desired) -> Observed:
+        """Look at the machine's files and process; adopts a process that an earlier daemon left running."""
+
+    async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
+        """Do one step; doing it again after it was killed half-way, or done, has the same result."""
+
+    def follow(self) -> AsyncIterator[str]:
+        """Ids of machines in which something happened: a process ended, a guest reported, vCPUs stopped."""
+
+
+class ImageHost(Protocol):
+    """Images as folders of this box. `context` is the operation's: what a step leaves for the next ones."""
+
+    async def perform(
+        self, kind: str, step: str, image: Image, context: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        """Do one step of an image operation, return what to add to its context; see `engine.kinds`."""
+
+    async def discard(self, image: Image, context: Mapping[str, Any]) -> None:
+        """Remove all that the steps of this image made; it may be nothing."""
+
+
+class DiskHost(Protocol):
+    """Disks that no process holds. Those of a running machine change through `MachineHost`."""
+
+    async def perform(self, kind: str, step: str, disk: Disk, context: Mapping[str, Any], progress: Progress) -> None:
+        """Do one step of a disk operation; idempotent."""
+
+    async def describe(self, disk: Disk, image: Image | None) -> Mapping[str, Any]:
+        """Format, virtual and file bytes, and the chain below, as they are on the storage."""
+
+
+@dataclass(frozen=True)
+class GuestCommand:
+    """A program to run in the guest through its agent."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    environment: tuple[str, ...] = ()
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class GuestResult:
+    """How it ended: exit status (128 + signal when killed by one) and both streams."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Console(Protocol):
+    """An open console: bytes out, bytes in."""
+
+    async def receive(self) -> bytes:
+        """The next bytes; empty when the machine is gone."""
+
+    async def send(self, data: bytes) -> None: ...
+
+
+class Guests(Protocol):
+    """The inside of running machines."""
+
+    async def execute(self, machine: str, command: GuestCommand) -> GuestResult:
+        """Run a program through the guest agent; raises `Conflict` where none answers."""
+
+    def console(self, machine: str) -> AbstractAsyncContextManager[Console]:
+        """Open the serial console; several may look at the same time."""
+
+    async def log(self, machine: str, last_bytes: int) -> bytes:
+        """The end of what the machine wrote to its console, over restarts."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What this box has and what is free of it."""
+
+    cpus: int
+    memory_mib: int
+    memory_free_mib: int
+    disk_free_mib: int
+    accelerator: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``guest host check``: what was looked at, how it stands, and what mends it."""
+
+    name: str
+    level: str
+    found: str
+    fix: str = ""
+
+
+class HostFacts(Protocol):
+    """What this box is and can."""
+
+    async def capacity(self) -> Capacity: ...
+
+    async def check(self) -> Sequence[Finding]: ...
+
+    async def port_is_free(self, port: int, protocol: str) -> bool: ...
+
+
+# --- store: what is remembered -------------------------------------------------------------------------------
+
+
+class Reader(Protocol[Record, Row]):
+    """Read records of one noun. Filters are equalities on scalar columns."""
+
+    async def get(self, id: str) -> Record | None: ...
+
+    async def select(self, **equal: object) -> list[Record]:
+        """Whole records, oldest first."""
+
+    async def scan(self, **equal: object) -> list[Row]:
+        """Scalar columns only, oldest first: what lists use. No document is read."""
+
+
+class Writer(Protocol[Record]):
+    """Write records of one noun."""
+
+    async def insert(self, record: Record) -> Record:
+        """Add it and return it as stored, with the database's time; a taken name raises `Conflict`."""
+
+    async def update(self, id: str, expect: Mapping[str, object], **changes: object) -> bool:
+        """Change some fields if all of `expect` still hold; False when they do not."""
+
+    async def delete(self, id: str) -> None: ...
+
+
+class Table(Reader[Record, Row], Writer[Record], Protocol[Record, Row]):
+    """A noun's records, inside a transaction."""
+
+
+class Transaction(Protocol):
+    """All tables, as of one transaction."""
+
+    @property
+    def projects(self) -> Table[Project, Project]: ...
+    @property
+    def tokens(self) -> Table[Token, Token]: ...
+    @property
+    def keys(self) -> Table[Key, Key]: ...
+    @property
+    def images(self) -> Table[Image, Image]: ...
+    @property
+    def disks(self) -> Table[Disk, Disk]: ...
+    @property
+    def machines(self) -> Table[Machine, MachineRow]: ...
+    @property
+    def operations(self) -> Table[Operation, OperationRow]: ...
+    @property
+    def events(self) -> EventLog: ...
+
+
+class EventLog(Protocol):
+    """What happened, in order."""
+
+    async def append(self, event: Event) -> None: ...
+
+    async def after(self, number: int, project: str | None, limit: int) -> list[Event]: ...
+
+    async def last(self) -> int: ...
+
+
+class Store(Protocol):
+    """Where state is kept. A transaction commits when its block ends well, else it rolls back."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]: ...
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """One writer at a time; serialisable against other writers."""
+
+    async def now(self) -> float:
+        """Seconds since the epoch by the database's clock."""

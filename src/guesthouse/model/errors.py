@@ -130,9 +130,7 @@ class Failed(GuesthouseError):
 class ChildFailed(Failed):
     """A program that we started ended badly: its command, exit status and last lines."""
 
-    def __init__(
-        self, argv: Sequence[str], status: int, output: str, *, subject: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, argv: Sequence[str], status: int, output: str, *, subject: str = "", hint: str = "") -> None:
         lines = [line for line in output.strip().splitlines() if line.strip()][-10:]
         ended = f"exit status {status}" if status >= 0 else f"signal {-status}"
         said = "".join(f"\n  {line}" for line in lines)
@@ -149,8 +147,7 @@ class TimedOut(GuesthouseError):
 
 
 _CLASSES: dict[str, type[GuesthouseError]] = {
-    cls.code: cls
-    for cls in (Failed, Invalid, NotFound, Conflict, Denied, QuotaExceeded, NoCapacity, TimedOut)
+    cls.code: cls for cls in (Failed, Invalid, NotFound, Conflict, Denied, QuotaExceeded, NoCapacity, TimedOut)
 }
 
 

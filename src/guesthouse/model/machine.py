@@ -1,0 +1,202 @@
+"""A machine: what was asked for, and what was seen.
+
+Rules
+-----
+1. `MachineSpec` is what a person may say of a machine: the document of ``guest show --yaml`` and
+   ``guest apply``. It holds no id of ours but those of resources that it names, and nothing observed.
+2. `Machine` is the record: desired state (only the engine writes it; every change adds 1 to `generation`)
+   beside observed state (only the host that holds the machine writes it).
+3. Sizes are MiB. Unknown fields are refused when a spec is read.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Power(StrEnum):
+    """What the user wants of the vCPUs."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class State(StrEnum):
+    """What the host sees of the machine."""
+
+    CREATING = "creating"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    DELETING = "deleting"
+
+
+class Stage(StrEnum):
+    """How far a running machine is: its vCPUs execute, it answers, cloud-init is done."""
+
+    NONE = ""
+    RUNNING = "running"
+    REACHABLE = "reachable"
+    CONFIGURED = "configured"
+
+
+class Deleting(StrEnum):
+    """Whether the machine is to go, and what becomes of its disks."""
+
+    NO = ""
+    KEEP_DISKS = "keep-disks"
+    WITH_DISKS = "with-disks"
+
+
+class Firmware(StrEnum):
+    """How a machine starts: direct kernel boot is fastest; `auto` takes it where the image brings a kernel."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class DiskFormat(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+class Bus(StrEnum):
+    VIRTIO = "virtio"
+    SCSI = "scsi"
+    IDE = "ide"
+
+
+class Cache(StrEnum):
+    """QEMU's cache modes; `writeback` honours the guest's flushes, `unsafe` does not and is for throw-aways."""
+
+    WRITEBACK = "writeback"
+    WRITETHROUGH = "writethrough"
+    NONE = "none"
+    UNSAFE = "unsafe"
+
+
+class NicModel(StrEnum):
+    VIRTIO = "virtio"
+    E1000 = "e1000"
+
+
+class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large."""
+
+    name: str = "root"
+    disk: str = ""
+    size_mib: int = 0
+    format: DiskFormat = DiskFormat.QCOW2
+    thin: bool = True
+    bus: Bus = Bus.VIRTIO
+    cache: Cache = Cache.WRITEBACK
+
+
+class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A port of the host's loopback that leads to a port of the guest; `host_port` 0 is chosen by the house."""
+
+    guest_port: int
+    host_port: int = 0
+    protocol: str = "tcp"
+
+
+class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network card on a user-mode network. `mac` is chosen by the house when empty."""
+
+    model: NicModel = NicModel.VIRTIO
+    mac: str = ""
+    forwards: tuple[Forward, ...] = ()
+
+
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A machine as a person describes it."""
+
+    name: str
+    image: str = ""
+    vcpus: int = 1
+    memory_mib: int = 512
+    firmware: Firmware = Firmware.AUTO
+    disks: tuple[DiskSpec, ...] = ()
+    nics: tuple[NicSpec, ...] = (NicSpec(),)
+    rng: bool = True
+    vmgenid: bool = True
+    balloon: bool = True
+    agent: bool = True
+    screen: bool = False
+    user_data: str = ""
+    ssh_keys: tuple[str, ...] = ()
+    autostart: bool = False
+    labels: dict[str, str] = {}
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """One module of cloud-init that did not work, with its message."""
+
+    module: str
+    message: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What cloud-init reported at its end; `log` has its last lines when it went wrong."""
+
+    ok: bool
+    source: str = ""
+    failures: tuple[Failure, ...] = ()
+    log: str = ""
+
+
+class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host saw of a machine; empty where it has seen nothing."""
+
+    pid: int = 0
+    accelerator: str = ""
+    started_at: float = 0.0
+    ssh_port: int = 0
+    forwards: tuple[Forward, ...] = ()
+    screen: str = ""
+    host_key: str = ""
+    outcome: Outcome | None = None
+    pending_restart: tuple[str, ...] = ()
+    memory_actual_mib: int = 0
+    error: dict[str, str] | None = None
+
+
+class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
+    """The scalar columns of a machine: all that a list shows."""
+
+    id: str
+    project: str
+    name: str
+    host: str
+    image: str = ""
+    vcpus: int = 1
+    memory_mib: int = 512
+    power: Power = Power.STOPPED
+    generation: int = 1
+    restart_epoch: int = 0
+    stop_timeout_s: int = 60
+    deleting: Deleting = Deleting.NO
+    state: State = State.CREATING
+    stage: Stage = Stage.NONE
+    observed_generation: int = 0
+    ssh_port: int = 0
+    created_at: float = 0.0
+
+
+class Machine(MachineRow, kw_only=True, frozen=True):
+    """A machine's whole record: the row, what was asked for (`spec`) and what was seen (`status`).
+
+    A change of `restart_epoch` asks for a restart. `stop_timeout_s` is how long the guest may take to shut
+    down by itself before it is forced; 0 forces at once.
+    """
+
+    spec: MachineSpec
+    status: MachineStatus = MachineStatus()

@@ -1,0 +1,181 @@
+"""The other nouns of a house: projects, tokens, keys, images, disks, operations, events.
+
+Each is a record as the store keeps it. Scalars are columns; `dict` and `Struct` fields are JSON documents.
+Times are seconds since the epoch by the database's clock.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from guesthouse.model.machine import DiskFormat
+
+
+class Role(StrEnum):
+    """What a token may do in its project; each role may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of a project; None is unlimited."""
+
+    machines: int | None = None
+    vcpus: int | None = None
+    memory_mib: int | None = None
+    disk_mib: int | None = None
+    addresses: int | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant. Its `number` gives the group id that may read its images."""
+
+    id: str
+    name: str
+    number: int = 0
+    quota: Quota = Quota()
+    created_at: float = 0.0
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A bearer token of a project; only its SHA-256 is kept. `house` marks the operator of the whole house."""
+
+    id: str
+    project: str
+    name: str
+    role: Role
+    digest: str
+    house: bool = False
+    created_at: float = 0.0
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """An SSH public key of a project, given to every machine launched afterwards."""
+
+    id: str
+    project: str
+    name: str
+    public: str
+    fingerprint: str
+    created_at: float = 0.0
+
+
+class ImageState(StrEnum):
+    MAKING = "making"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """A read-only disk, or kernel and initrd, or both, to launch from. `public` ones serve every project.
+
+    Files lie in the image's own folder: `disk`, `kernel`, `initrd` are names in it, empty where it has none.
+    `family` groups versions: a reference to a family means its newest ready image. `digest` is the SHA-256
+    of the disk (of the initrd where there is no disk). `user` is the login that cloud-init makes.
+    """
+
+    id: str
+    project: str
+    name: str
+    family: str = ""
+    version: str = ""
+    state: ImageState = ImageState.MAKING
+    public: bool = False
+    os: str = ""
+    architecture: str = "x86_64"
+    format: str = ""
+    virtual_mib: int = 0
+    file_bytes: int = 0
+    digest: str = ""
+    source: str = ""
+    disk: str = ""
+    kernel: str = ""
+    initrd: str = ""
+    cmdline: str = ""
+    user: str = ""
+    created_at: float = 0.0
+
+
+class DiskState(StrEnum):
+    MAKING = "making"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """A writable disk. `image` is the image under it (qcow2) or copied into it (raw); `machine` who has it."""
+
+    id: str
+    project: str
+    name: str
+    size_mib: int
+    format: DiskFormat = DiskFormat.QCOW2
+    thin: bool = True
+    state: DiskState = DiskState.MAKING
+    image: str = ""
+    machine: str = ""
+    host: str = ""
+    created_at: float = 0.0
+
+
+class OperationState(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    UNDOING = "undoing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({OperationState.DONE, OperationState.FAILED, OperationState.CANCELLED})
+
+
+class OperationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The scalar columns of an operation.
+
+    `subject` is the id of the machine, image or disk; `generation` the machine's generation that it wants;
+    `epoch` counts the daemons that took it up: a write with an older epoch is refused.
+    """
+
+    id: str
+    project: str
+    kind: str
+    subject_kind: str
+    subject: str
+    subject_name: str
+    host: str = ""
+    state: OperationState = OperationState.WAITING
+    generation: int = 0
+    epoch: int = 0
+    step: str = ""
+    phase: str = ""
+    percent: float | None = None
+    cancel_requested: bool = False
+    created_at: float = 0.0
+    ended_at: float = 0.0
+
+
+class Operation(OperationRow, frozen=True, kw_only=True):
+    """One durable, resumable piece of work: the row, what its steps need, its error and its result."""
+
+    context: dict[str, Any] = {}
+    error: dict[str, str] | None = None
+    result: dict[str, Any] = {}
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened, in the order of `number`; `data` is a small document."""
+
+    number: int = 0
+    project: str
+    kind: str
+    subject_kind: str
+    subject: str
+    subject_name: str
+    at: float = 0.0
+    data: dict[str, Any] = {}
