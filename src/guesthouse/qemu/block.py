@@ -1,0 +1,80 @@
+"""Block nodes: from a disk's file to the node that its device reads.
+
+A disk is one nested mapping, rendered as the JSON of ``-blockdev`` or as the arguments of ``blockdev-add``;
+taking its topmost node away takes all of it away. Every driver is named: QEMU never guesses a format, nor
+follows a backing file that a file's own header names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from guesthouse.model.machine import DiskFormat
+from guesthouse.qemu.devices import DiskDevice, Mapping
+from guesthouse.qemu.devices.disk import CACHES
+
+
+@dataclass(frozen=True)
+class DiskFile:
+    """A disk's file. `backing` is the file under it (an image, say), which has one under it in turn."""
+
+    path: Path
+    format: DiskFormat = DiskFormat.QCOW2
+    backing: DiskFile | None = None
+
+
+def blockdev(disk: DiskDevice, file: DiskFile) -> Mapping:
+    """The block nodes of a disk: ``disk-X`` over ``disk-X-f`` (its file) and ``disk-X-b1``, ``-b2``... below.
+
+    A thin disk passes the guest's discards on and makes holes of zeroes; a thick one keeps its space.
+    """
+    cache = _cache(disk)
+    spare = "unmap" if disk.thin else "ignore"
+    node: Mapping = {
+        "driver": file.format.value,
+        "node-name": disk.node,
+        "cache": cache,
+        "discard": spare,
+        "detect-zeroes": "unmap" if disk.thin else "off",
+        "file": {
+            "driver": "file",
+            "node-name": f"{disk.node}-f",
+            "filename": str(file.path),
+            "cache": cache,
+            "discard": spare,
+            # Linux AIO needs O_DIRECT; through the page cache QEMU's threads are the way.
+            "aio": "native" if cache["direct"] else "threads",
+            "locking": "on",
+        },
+    }
+    if file.format is DiskFormat.QCOW2:
+        node["backing"] = _below(disk, file.backing, 1)
+    return node
+
+
+def _below(disk: DiskDevice, file: DiskFile | None, level: int) -> Mapping | None:
+    """What lies under a qcow2, read-only. None ends the chain, whatever the file's header says."""
+    if file is None:
+        return None
+    node: Mapping = {
+        "driver": file.format.value,
+        "node-name": f"{disk.node}-b{level}",
+        "read-only": True,
+        "cache": _cache(disk),
+        "file": {
+            "driver": "file",
+            "filename": str(file.path),
+            "read-only": True,
+            "cache": _cache(disk),
+            "locking": "on",
+        },
+    }
+    if file.format is DiskFormat.QCOW2:
+        node["backing"] = _below(disk, file.backing, level + 1)
+    return node
+
+
+def _cache(disk: DiskDevice) -> Mapping:
+    row = CACHES[disk.cache]
+    return {"direct": row.direct, "no-flush": row.no_flush}
