@@ -1,0 +1,5 @@
+"""Fixtures that tests of every floor may use."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.golden.golden"]
