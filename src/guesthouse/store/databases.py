@@ -1,0 +1,188 @@
+"""SQLite and PostgreSQL, a row each: everything in which the two differ but SQL that SQLAlchemy writes.
+
+Rules
+-----
+1. Writers come one after another, in the whole database: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an
+   advisory lock that the transaction takes first, under READ COMMITTED, so that everything it reads after
+   that is the latest. What a writer checks (a quota, a name) is true until it commits, and no transaction
+   is ever refused for having run beside another: there is nothing to try again.
+2. Readers see one state of everything for the whole transaction and cannot write. They never wait for the
+   writer, nor it for them (WAL; MVCC), and have connections of their own.
+3. A commit is on the disk when it returns. In WAL mode that takes ``synchronous=FULL``: with NORMAL, a power
+   cut takes back commits whose users had been answered and whose files had been deleted.
+4. Nobody is waited for without end, and nobody who hangs keeps the others waiting.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from guesthouse.model.errors import Invalid
+from guesthouse.store import failures
+
+LOCK_TIMEOUT_S = 10
+_READERS = 4
+_MORE_READERS = 28
+# "guesthou" read as a number: the advisory lock of writers, and what they tell on commit.
+_LOCK = 0x6775657374686F75
+CHANNEL = "guesthouse"
+
+
+@dataclass(frozen=True)
+class Side:
+    """How readers, or writers, use a database: options of the engine, statements on connect and on begin."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    on_connect: tuple[str, ...] = ()
+    on_begin: str = ""
+
+
+@dataclass(frozen=True)
+class Database:
+    """One kind of database. `poll_s` is how often followers look by themselves, None where hints are never lost."""
+
+    driver: str
+    reader: Side
+    writer: Side
+    starter: Side
+    poll_s: float | None
+
+
+_SQLITE_OPTIONS = MappingProxyType({"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}})
+_SQLITE_FULL = "PRAGMA synchronous=FULL"
+
+SQLITE = Database(
+    driver="sqlite+aiosqlite",
+    reader=Side(_SQLITE_OPTIONS, ("PRAGMA query_only=ON",), "BEGIN"),
+    writer=Side(
+        _SQLITE_OPTIONS,
+        (_SQLITE_FULL, "PRAGMA foreign_keys=ON", "PRAGMA journal_size_limit=4194304"),
+        "BEGIN IMMEDIATE",
+    ),
+    # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
+    starter=Side(_SQLITE_OPTIONS, ("PRAGMA journal_mode=WAL", _SQLITE_FULL)),
+    poll_s=None,
+)
+
+_POSTGRESQL_OPTIONS = MappingProxyType(
+    {
+        "pool_pre_ping": True,  # a server that was restarted is no error to anyone
+        "connect_args": {
+            "timeout": LOCK_TIMEOUT_S,
+            "command_timeout": 3 * LOCK_TIMEOUT_S,
+            "server_settings": {
+                "application_name": "guesthouse",
+                "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+                "idle_in_transaction_session_timeout": f"{3 * LOCK_TIMEOUT_S}s",
+                "jit": "off",
+            },
+        },
+    }
+)
+
+POSTGRESQL = Database(
+    driver="postgresql+asyncpg",
+    reader=Side(
+        {
+            **_POSTGRESQL_OPTIONS,
+            "isolation_level": "REPEATABLE READ",
+            "execution_options": {"postgresql_readonly": True},
+        }
+    ),
+    # One way to the server for both: what is told now is heard when the transaction commits.
+    writer=Side(
+        {**_POSTGRESQL_OPTIONS, "isolation_level": "READ COMMITTED"},
+        on_begin=f"SELECT pg_advisory_xact_lock({_LOCK}), pg_notify('{CHANNEL}', '')",
+    ),
+    starter=Side({**_POSTGRESQL_OPTIONS, "isolation_level": "READ COMMITTED"}),
+    poll_s=5.0,
+)
+
+_DATABASES = {
+    "sqlite": SQLITE,
+    "sqlite+aiosqlite": SQLITE,
+    "postgres": POSTGRESQL,
+    "postgresql": POSTGRESQL,
+    "postgresql+asyncpg": POSTGRESQL,
+}
+_FORMS = "write it like sqlite:////var/lib/guesthouse/guesthouse.db or postgresql://user:password@host/name"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database that a URL means; `name` is how messages call it, without its password."""
+
+    database: Database
+    url: sa.URL
+    name: str
+
+    def reader(self) -> AsyncEngine:
+        """Connections for readers: a few are kept, more are opened in a rush."""
+        return self._engine(self.database.reader, pool_size=_READERS, max_overflow=_MORE_READERS)
+
+    def writer(self) -> AsyncEngine:
+        """The one connection that writes."""
+        return self._engine(self.database.writer, pool_size=1, max_overflow=0)
+
+    def starter(self) -> AsyncEngine:
+        """Connections for a start, which looks at the tables as such; they begin as a writer when told to."""
+        return self._engine(self.database.starter, poolclass=NullPool)
+
+    def _engine(self, side: Side, **pool: Any) -> AsyncEngine:
+        engine = create_async_engine(self.url, **side.options, **pool)
+
+        def connected(connection: Any, _record: Any) -> None:
+            cursor = connection.cursor()
+            for statement in side.on_connect:
+                cursor.execute(statement)
+            cursor.close()
+
+        def begun(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(side.on_begin)
+
+        if side.on_connect:
+            sa.event.listen(engine.sync_engine, "connect", connected)
+        if side.on_begin:
+            sa.event.listen(engine.sync_engine, "begin", begun)
+        return engine
+
+    def create_file(self) -> None:
+        """Make an SQLite file that is not there yet, for its owner only (SQLite would use the umask).
+
+        An existing file is not opened: closing it again would drop the locks that this process has on it
+        (sqlite.org/howtocorrupt.html, 2.2).
+        """
+        if self.database is not SQLITE:
+            return
+        with failures.named(self.name):
+            try:
+                os.close(os.open(Path(self.url.database or ""), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            except FileExistsError:
+                return
+
+
+def locate(url: str) -> Place:
+    """The database that a URL means; raises `Invalid` for one that we do not speak."""
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise Invalid(f"database URL {url!r} is not a URL", field="database", hint=_FORMS) from None
+    database = _DATABASES.get(parsed.drivername)
+    if database is None:
+        raise Invalid(
+            f"database URL names {parsed.drivername!r}", field="database", value=parsed.drivername, hint=_FORMS
+        )
+    if database is SQLITE and (parsed.database or ":memory:") == ":memory:":
+        raise Invalid("database URL names no file: nothing would last", field="database", value=url, hint=_FORMS)
+    name = str(parsed.database) if database is SQLITE else parsed.render_as_string(hide_password=True)
+    return Place(database, parsed.set(drivername=database.driver), name)

@@ -1,0 +1,18 @@
+"""Alembic, driven by the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Bring the tables to the newest version, in the connection's transaction."""
+    config = Config()
+    # Alembic expands "%": a path may have one.
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
