@@ -97,8 +97,18 @@ class Guests(Protocol):
     def console(self, machine: str) -> AbstractAsyncContextManager[Console]:
         """Open the serial console; several may look at the same time."""
 
-    async def log(self, machine: str, last_bytes: int) -> bytes:
-        """The end of what the machine wrote to its console, over restarts."""
+    async def log(self, machine: str, last_bytes: int, *, qemu: bool = False) -> bytes:
+        """The end of what the machine wrote to its console, over restarts; with `qemu`, of QEMU's own words."""
+
+
+class GuestFiles(Protocol):
+    """Files inside running machines, through the guest agent."""
+
+    def read(self, machine: str, path: str) -> AsyncIterator[bytes]:
+        """A file's bytes in pieces; raises `NotFound` where there is none."""
+
+    async def write(self, machine: str, path: str, chunks: AsyncIterator[bytes], mode: int | None) -> None:
+        """Write a file anew; `mode` are its permission bits, None keeps the guest's default."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,43 @@ class HostFacts(Protocol):
     async def check(self) -> Sequence[Finding]: ...
 
     async def port_is_free(self, port: int, protocol: str) -> bool: ...
+
+
+class HouseKeys(Protocol):
+    """The house's own SSH key pair for each project: how `guest shell` enters."""
+
+    async def public(self, project: str) -> str:
+        """The public key line; made at the first call."""
+
+    def private_path(self, project: str) -> str: ...
+
+
+class Host(Protocol):
+    """This box, whole: all of its ports."""
+
+    @property
+    def machines(self) -> MachineHost: ...
+    @property
+    def guests(self) -> Guests: ...
+    @property
+    def files(self) -> GuestFiles: ...
+    @property
+    def images(self) -> ImageHost: ...
+    @property
+    def disks(self) -> DiskHost: ...
+    @property
+    def facts(self) -> HostFacts: ...
+    @property
+    def keys(self) -> HouseKeys: ...
+
+
+# --- engine: where tests may step in --------------------------------------------------------------------------
+
+
+class Checkpoint(Protocol):
+    """Called before and after every step of every operation: a test may end the daemon there."""
+
+    async def __call__(self, kind: str, step: str, edge: str) -> None: ...
 
 
 # --- store: what is remembered -------------------------------------------------------------------------------
@@ -183,6 +230,9 @@ class Transaction(Protocol):
     @property
     def events(self) -> EventLog: ...
 
+    async def now(self) -> float:
+        """Seconds since the epoch by the database's clock."""
+
 
 class EventLog(Protocol):
     """What happened, in order."""
@@ -204,3 +254,10 @@ class Store(Protocol):
 
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
+
+
+class Changes(Protocol):
+    """Who follows what the store keeps."""
+
+    def watch(self) -> AsyncIterator[None]:
+        """An item at once, then one whenever something may have been committed: a hint to look, nothing more."""

@@ -11,8 +11,8 @@ Rules
 6. A process starts with its vCPUs standing still and no port forwarded: both come as steps after it, the
    same ones that change a running machine.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
-8. A guest that powered itself off, or a process that is gone without our doing, is no plan: `lapse` says so
-   and the engine writes a new desired state first.
+8. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
+   a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
 """
 
 from __future__ import annotations
@@ -321,10 +321,11 @@ class Lapse:
 
     POWERED_OFF = "powered-off"
     CRASHED = "crashed"
+    STUCK = "stuck"
 
 
 def lapse(desired: Desired, observed: Observed) -> str:
-    """`Lapse.POWERED_OFF` or `Lapse.CRASHED` when the guest ended by itself; empty when nothing of the kind.
+    """How the guest ended by itself, or that a write to its disk failed and it stands still; else empty.
 
     Only a machine whose wanted state had been reached can lapse: before that a missing process is one that
     is still to be started.
@@ -336,4 +337,4 @@ def lapse(desired: Desired, observed: Observed) -> str:
         return Lapse.CRASHED
     if process.runstate in _HAS_ENDED:
         return Lapse.POWERED_OFF if process.runstate == "shutdown" else Lapse.CRASHED
-    return ""
+    return Lapse.STUCK if process.runstate == "io-error" and machine.power is Power.RUNNING else ""

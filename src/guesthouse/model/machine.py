@@ -166,6 +166,7 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     pending_restart: tuple[str, ...] = ()
     memory_actual_mib: int = 0
+    boot_id: str = ""
     error: dict[str, str] | None = None
 
 
@@ -179,6 +180,8 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     image: str = ""
     vcpus: int = 1
     memory_mib: int = 512
+    nics: int = 1
+    autostart: bool = False
     power: Power = Power.STOPPED
     generation: int = 1
     restart_epoch: int = 0

@@ -1,0 +1,105 @@
+"""Accepting intents: from what is asked to desired state and an operation, in one transaction.
+
+Rules
+-----
+1. One row an intent: the role it needs, and the function that accepts it.
+2. Nothing is written unless everything is; a refusal leaves no trace.
+3. The owner of the subject is woken after the commit, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from guesthouse.engine import intents
+from guesthouse.engine.accept import disks, images, machines, operations, tenants
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.tenants import NewToken, Removed
+from guesthouse.engine.intents import Asker, Intent
+from guesthouse.engine.progress import Changes
+from guesthouse.model.errors import Denied
+from guesthouse.model.resources import Key, Operation, Project, Role, Token
+from guesthouse.ports import HostFacts, Store
+
+__all__ = ["INTENTS", "Accept", "Accepted", "IntentRow", "NewToken", "Removed"]
+
+Accepted = Operation | Project | Token | Key | NewToken | Removed
+
+
+@dataclass(frozen=True)
+class IntentRow:
+    """Who may ask it, and how it is accepted. `house_only` is for the operator of the whole house."""
+
+    role: Role
+    accept: Callable[[Desk, Any], Awaitable[Accepted]]
+    house_only: bool = False
+
+
+INTENTS: dict[type[Intent], IntentRow] = {
+    intents.Launch: IntentRow(Role.OPERATOR, machines.launch),
+    intents.Start: IntentRow(Role.OPERATOR, machines.start),
+    intents.Stop: IntentRow(Role.OPERATOR, machines.stop),
+    intents.Restart: IntentRow(Role.OPERATOR, machines.restart),
+    intents.Pause: IntentRow(Role.OPERATOR, machines.pause),
+    intents.Resume: IntentRow(Role.OPERATOR, machines.resume),
+    intents.Delete: IntentRow(Role.OPERATOR, machines.delete),
+    intents.Rename: IntentRow(Role.OPERATOR, machines.rename),
+    intents.Change: IntentRow(Role.OPERATOR, machines.change),
+    intents.Apply: IntentRow(Role.OPERATOR, machines.apply),
+    intents.ForwardAdd: IntentRow(Role.OPERATOR, machines.forward_add),
+    intents.ForwardRemove: IntentRow(Role.OPERATOR, machines.forward_remove),
+    intents.DiskCreate: IntentRow(Role.OPERATOR, disks.create),
+    intents.DiskAttach: IntentRow(Role.OPERATOR, disks.attach),
+    intents.DiskDetach: IntentRow(Role.OPERATOR, disks.detach),
+    intents.DiskResize: IntentRow(Role.OPERATOR, disks.resize),
+    intents.DiskConvert: IntentRow(Role.OPERATOR, disks.convert),
+    intents.DiskDelete: IntentRow(Role.OPERATOR, disks.delete),
+    intents.ImageBuild: IntentRow(Role.OPERATOR, images.build, house_only=True),
+    intents.ImageImport: IntentRow(Role.OPERATOR, images.import_),
+    intents.ImagePull: IntentRow(Role.OPERATOR, images.pull),
+    intents.ImageExport: IntentRow(Role.OPERATOR, images.export, house_only=True),
+    intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),
+    intents.OperationCancel: IntentRow(Role.OPERATOR, operations.cancel),
+    intents.KeyAdd: IntentRow(Role.OPERATOR, tenants.key_add),
+    intents.KeyDelete: IntentRow(Role.OPERATOR, tenants.key_delete),
+    intents.TokenCreate: IntentRow(Role.ADMIN, tenants.token_create),
+    intents.TokenDelete: IntentRow(Role.ADMIN, tenants.token_delete),
+    intents.ProjectCreate: IntentRow(Role.ADMIN, tenants.project_create, house_only=True),
+    intents.ProjectChange: IntentRow(Role.ADMIN, tenants.project_change, house_only=True),
+    intents.ProjectDelete: IntentRow(Role.ADMIN, tenants.project_delete, house_only=True),
+}
+
+
+def check_role(asker: Asker, role: Role, *, house_only: bool = False) -> None:
+    """Raise `Denied` unless the asker's role suffices."""
+    ranks = list(Role)
+    if ranks.index(asker.role) < ranks.index(role):
+        raise Denied(f"this needs the role {role.value}; yours is {asker.role.value}", field="role")
+    if house_only and not asker.house:
+        raise Denied("only the operator of the house may do this", field="role")
+
+
+@dataclass(frozen=True)
+class Accept:
+    """The one way in: `await accept(asker, intent)`."""
+
+    store: Store
+    facts: HostFacts
+    random: Random
+    host: str
+    wake: Callable[[str], None]
+    changes: Changes
+
+    async def __call__(self, asker: Asker, intent: Intent) -> Accepted:
+        """Check, write, wake. Durable work answers with its `Operation`, the rest with the record."""
+        row = INTENTS[type(intent)]
+        check_role(asker, row.role, house_only=row.house_only)
+        async with self.store.write() as tx:
+            accepted = await row.accept(Desk(tx, asker, self.facts, self.random, self.host), intent)
+        if isinstance(accepted, Operation):
+            self.wake(accepted.subject)
+            self.changes.ring(accepted.subject, accepted.id)
+        return accepted

@@ -1,0 +1,123 @@
+"""The desk at which an intent is accepted: one transaction, who asks, and what acceptance needs to know.
+
+Rules
+-----
+1. Everything found here belongs to the asker's project, or is a public image; all else does not exist.
+2. An operation is opened in the same transaction that writes the desired state it wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from guesthouse.decide import lifecycle
+from guesthouse.decide.lifecycle import Verb
+from guesthouse.engine.intents import Asker
+from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.resolve import find, find_image
+from guesthouse.model.errors import Conflict, NotFound
+from guesthouse.model.machine import Machine, MachineRow
+from guesthouse.model.names import make_id
+from guesthouse.model.resources import ENDED, Disk, Event, Image, Operation, OperationRow, OperationState, Project
+from guesthouse.ports import HostFacts, Transaction
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the accepting functions work with. `host` is the id of the host that takes new machines."""
+
+    tx: Transaction
+    asker: Asker
+    facts: HostFacts
+    random: Random
+    host: str
+
+    def new_id(self) -> str:
+        return make_id(self.random)
+
+    async def project(self) -> Project:
+        """The asker's own project."""
+        project = await self.tx.projects.get(self.asker.project)
+        if project is None:
+            raise NotFound("the project is gone", subject="project", value=self.asker.project)
+        return project
+
+    async def machine(self, ref: str) -> Machine:
+        """The machine of that name or id."""
+        return await find(self.tx.machines, self.asker.project, "machine", ref)
+
+    async def disk(self, ref: str) -> Disk:
+        return await find(self.tx.disks, self.asker.project, "disk", ref)
+
+    async def image(self, ref: str) -> Image:
+        """The image of that name, id or family; the project's own come before public ones."""
+        return await find_image(self.tx.images, self.asker.project, ref)
+
+    async def open_operations(self, subject: str) -> list[OperationRow]:
+        """Operations on this subject that have not ended, oldest first."""
+        return [row for row in await self.tx.operations.scan(subject=subject) if row.state not in ENDED]
+
+    async def open(
+        self,
+        kind: str,
+        subject: Machine | MachineRow | Disk | Image,
+        *,
+        machine: str = "",
+        context: Mapping[str, Any] | None = None,
+        generation: int = 0,
+        done: bool = False,
+    ) -> Operation:
+        """Write down a new operation. One about a disk that a machine has is done by that `machine`'s owner."""
+        operation = await self.tx.operations.insert(
+            Operation(
+                id=self.new_id(),
+                project=self.asker.project,
+                kind=kind,
+                subject_kind="machine" if machine else KINDS[kind].subject,
+                subject=machine or subject.id,
+                subject_name=subject.name,
+                host=self.host,
+                state=OperationState.DONE if done else OperationState.WAITING,
+                generation=generation,
+                context=dict(context or {}),
+            )
+        )
+        await self.tell(f"{kind}.done" if done else f"{kind}.accepted", operation)
+        return operation
+
+    async def tell(self, kind: str, operation: OperationRow) -> None:
+        """Append an event about an operation's subject."""
+        await self.tx.events.append(
+            Event(
+                project=operation.project,
+                kind=kind,
+                subject_kind=operation.subject_kind,
+                subject=operation.subject,
+                subject_name=operation.subject_name,
+                data={"operation": operation.id},
+            )
+        )
+
+    async def clear_the_way(self, machine: Machine, verb: Verb, *, force: bool = False) -> None:
+        """Refuse while another operation on the machine is open, or push it aside where `verb` may."""
+        for operation in await self.open_operations(machine.id):
+            if not lifecycle.supersedes(verb, force=force):
+                raise Conflict(
+                    f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
+                    subject=f"machine {machine.name}",
+                    field="operation",
+                    value=operation.id,
+                    hint=f"wait for it, or `guest operation cancel {operation.id}`",
+                )
+            reason = Conflict(f"superseded by {verb.value}", subject=f"machine {machine.name}")
+            await self.tx.operations.update(
+                operation.id,
+                {},
+                state=OperationState.CANCELLED,
+                error=reason.as_dict(),
+                ended_at=await self.tx.now(),
+            )
+            await self.tell(f"{operation.kind}.cancelled", operation)

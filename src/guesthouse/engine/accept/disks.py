@@ -1,0 +1,170 @@
+"""Accepting what is asked of disks. One that a machine has is changed by changing the machine."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guesthouse.decide import lifecycle
+from guesthouse.decide.lifecycle import Verb
+from guesthouse.decide.plan import hot_pluggable
+from guesthouse.decide.validate import check_disk_size, check_spec
+from guesthouse.engine import intents
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.machine_disks import refuse_busy_disk
+from guesthouse.engine.accept.machines import desired
+from guesthouse.engine.accept.room import check_project, check_space
+from guesthouse.model.errors import Conflict, Invalid
+from guesthouse.model.machine import DiskSpec, Machine, Power
+from guesthouse.model.names import check_name
+from guesthouse.model.resources import Disk, DiskState, Operation
+
+
+async def create(desk: Desk, intent: intents.DiskCreate) -> Operation:
+    """Make an empty disk that no machine has yet."""
+    check_name(intent.name, "disk")
+    check_disk_size(intent.size_mib)
+    await check_project(desk, disk_mib=intent.size_mib)
+    await check_space(desk, 0 if intent.thin else intent.size_mib)
+    disk = await desk.tx.disks.insert(
+        Disk(
+            id=desk.new_id(),
+            project=desk.asker.project,
+            name=intent.name,
+            size_mib=intent.size_mib,
+            format=intent.format,
+            thin=intent.thin,
+            host=desk.host,
+        )
+    )
+    return await desk.open("disk.create", disk)
+
+
+async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
+    """Give a free disk to a machine: at once where its bus can, else at the next start."""
+    disk = await _idle(desk, intent.disk)
+    machine = await desk.machine(intent.machine)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    refuse_busy_disk(disk, "")
+    new = DiskSpec(
+        name=disk.name,
+        disk=disk.id,
+        size_mib=disk.size_mib,
+        format=disk.format,
+        thin=disk.thin,
+        bus=intent.bus,
+        cache=intent.cache,
+    )
+    spec = msgspec.structs.replace(machine.spec, disks=(*machine.spec.disks, new))
+    check_spec(spec)
+    await desk.tx.disks.update(disk.id, {"machine": ""}, machine=machine.id)
+    return await desired(desk, machine, "disk.attach", spec=spec)
+
+
+async def detach(desk: Desk, intent: intents.DiskDetach) -> Operation:
+    """Take a disk away from its machine. It is free when the guest has let go of it."""
+    disk = await desk.disk(intent.disk)
+    machine = await _holder(desk, disk)
+    if machine is None:
+        return await desk.open("disk.detach", disk, done=True)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    (gone,) = (spec for spec in machine.spec.disks if spec.disk == disk.id)
+    if machine.power is not Power.STOPPED and not hot_pluggable(gone):
+        raise Conflict(
+            f"disk {disk.name} is on the {gone.bus.value} bus, which has no hot-plug",
+            subject=f"disk {disk.name}",
+            field="bus",
+            value=gone.bus.value,
+            hint=f"`guest stop {machine.name}` first",
+        )
+    kept = tuple(spec for spec in machine.spec.disks if spec.disk != disk.id)
+    return await desired(desk, machine, "disk.detach", spec=msgspec.structs.replace(machine.spec, disks=kept))
+
+
+async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
+    """Make a disk larger, while its machine runs or not."""
+    disk = await _idle(desk, intent.disk)
+    size_mib = check_disk_size(intent.size_mib)
+    if size_mib < disk.size_mib:
+        raise Invalid(
+            f"disk {disk.name} cannot shrink from {disk.size_mib} to {size_mib} MiB",
+            subject=f"disk {disk.name}",
+            field="size_mib",
+            value=size_mib,
+            hint="make a smaller disk and copy inside the guest",
+        )
+    machine = await _holder(desk, disk)
+    if size_mib == disk.size_mib:
+        return await desk.open("disk.resize", disk, done=True)
+    await check_project(desk, disk_mib=size_mib - disk.size_mib)
+    await check_space(desk, 0 if disk.thin else size_mib - disk.size_mib)
+    if machine is None:
+        await _set_busy(desk, disk)
+        return await desk.open("disk.resize", disk, context={"size_mib": size_mib})
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    await desk.tx.disks.update(disk.id, {}, size_mib=size_mib)
+    disks = tuple(
+        msgspec.structs.replace(spec, size_mib=size_mib) if spec.disk == disk.id else spec
+        for spec in machine.spec.disks
+    )
+    spec = msgspec.structs.replace(machine.spec, disks=disks)
+    return await desired(desk, machine, "disk.resize", {disk.id: disk.size_mib}, spec=spec)
+
+
+async def convert(desk: Desk, intent: intents.DiskConvert) -> Operation:
+    """Rewrite a free disk in another format."""
+    disk = await _idle(desk, intent.disk)
+    await _refuse_held(desk, disk, "convert")
+    if intent.format is disk.format:
+        return await desk.open("disk.convert", disk, done=True)
+    await check_space(desk, disk.size_mib if not disk.thin else 0)
+    await _set_busy(desk, disk)
+    return await desk.open("disk.convert", disk, context={"format": intent.format.value})
+
+
+async def delete(desk: Desk, intent: intents.DiskDelete) -> Operation:
+    """Remove a free disk and what is on it."""
+    disk = await desk.disk(intent.disk)
+    await _refuse_held(desk, disk, "delete")
+    if under_way := await desk.open_operations(disk.id):
+        raise Conflict(
+            f"disk {disk.name}: {under_way[-1].kind} is under way",
+            subject=f"disk {disk.name}",
+            hint=f"wait for it, or `guest operation cancel {under_way[-1].id}`",
+        )
+    await desk.tx.disks.update(disk.id, {}, state=DiskState.DELETING)
+    return await desk.open("disk.delete", disk)
+
+
+async def _idle(desk: Desk, ref: str) -> Disk:
+    disk = await desk.disk(ref)
+    if disk.state is not DiskState.READY:
+        raise Conflict(
+            f"disk {disk.name} is not ready: {disk.state.value}",
+            subject=f"disk {disk.name}",
+            hint="`guest operation list` shows what is being done with it",
+        )
+    return disk
+
+
+async def _holder(desk: Desk, disk: Disk) -> Machine | None:
+    return await desk.tx.machines.get(disk.machine) if disk.machine else None
+
+
+async def _refuse_held(desk: Desk, disk: Disk, verb: str) -> None:
+    machine = await _holder(desk, disk)
+    if machine is not None:
+        raise Conflict(
+            f"disk {disk.name} is attached to machine {machine.name}: cannot {verb} it",
+            subject=f"disk {disk.name}",
+            field="machine",
+            value=machine.name,
+            hint=f"`guest disk detach {disk.name}` first",
+        )
+
+
+async def _set_busy(desk: Desk, disk: Disk) -> None:
+    """While its file is rewritten, a disk is no one's to take."""
+    await desk.tx.disks.update(disk.id, {"state": DiskState.READY}, state=DiskState.MAKING)

@@ -1,0 +1,177 @@
+"""Accepting what is asked of images."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from guesthouse.engine import intents
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.room import check_space
+from guesthouse.model.errors import Conflict, Denied, Invalid
+from guesthouse.model.names import check_name
+from guesthouse.model.resources import Image, ImageState, Operation
+
+RECIPES = ("micro", "debian")
+SOURCE_FORMATS = ("", "qcow2", "raw", "vmdk", "vhd", "vhdx", "vdi")
+EXPORT_FORMATS = SOURCE_FORMATS[1:]
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_BUILD_MIB = {"micro": 256, "debian": 4096}
+
+
+async def build(desk: Desk, intent: intents.ImageBuild) -> Operation:
+    """Build an image of this house. Built ones are public: no tenant's data is in them."""
+    _only_house(desk, "build images")
+    if intent.recipe not in RECIPES:
+        raise _not_one_of("recipe", intent.recipe, RECIPES)
+    await check_space(desk, _BUILD_MIB[intent.recipe])
+    return await _make(
+        desk, "image.build", intent.name or intent.recipe, public=True, source=f"build:{intent.recipe}"
+    )
+
+
+async def import_(desk: Desk, intent: intents.ImageImport) -> Operation:
+    """Take an image from a URL, or a file of this host; only the house's operator may name a file."""
+    if intent.format not in SOURCE_FORMATS:
+        raise _not_one_of("format", intent.format, SOURCE_FORMATS[1:])
+    if intent.sha256 and not _SHA256.match(intent.sha256.lower()):
+        raise Invalid(
+            f"sha256 {intent.sha256[:20]!r} is not a checksum",
+            field="sha256",
+            value=intent.sha256,
+            hint="64 hexadecimal digits, as `sha256sum` prints them",
+        )
+    scheme, found, _ = intent.source.partition("://")
+    if not found:
+        _only_house(desk, "import a file of the host")
+        if not intent.source.startswith("/"):
+            raise Invalid(f"{intent.source!r} is no absolute path", field="source", value=intent.source,
+                          hint="name the file by its whole path, or give an http(s) URL")  # fmt: skip
+    elif scheme not in ("http", "https"):
+        raise _not_one_of("source", f"{scheme}://", ("http://", "https://", "/PATH"))
+    if intent.public:
+        _only_house(desk, "make an image public")
+    context = {"sha256": intent.sha256.lower(), "format": intent.format}
+    return await _make(
+        desk,
+        "image.import",
+        intent.name,
+        public=intent.public,
+        source=intent.source,
+        family=intent.family,
+        user=intent.user,
+        context=context,
+    )
+
+
+async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
+    """Fetch an image from an image server in simplestreams layout."""
+    if ":" not in intent.reference:
+        raise Invalid(
+            f"{intent.reference!r} names no release",
+            field="reference",
+            value=intent.reference,
+            hint="write it like debian:12 or ubuntu:24.04",
+        )
+    if intent.public:
+        _only_house(desk, "make an image public")
+    return await _make(
+        desk,
+        "image.pull",
+        intent.name or intent.reference,
+        public=intent.public,
+        source=intent.reference,
+        family=intent.reference,
+        context={"server": intent.server},
+    )
+
+
+async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
+    """Write an image to a new file of this host, in a format of choice."""
+    _only_house(desk, "export to a file of the host")
+    image = await desk.image(intent.image)
+    _refuse_unready(image)
+    if intent.format not in EXPORT_FORMATS:
+        raise _not_one_of("format", intent.format, EXPORT_FORMATS)
+    if not image.disk:
+        raise Conflict(
+            f"image {image.name} has no disk to export",
+            subject=f"image {image.name}",
+            hint="it is a kernel and an initrd; `guest image show` tells where they lie",
+        )
+    if not intent.path.startswith("/"):
+        raise Invalid(f"{intent.path!r} is no absolute path", field="path", value=intent.path,
+                      hint="name the file by its whole path")  # fmt: skip
+    context = {"path": intent.path, "format": intent.format, "compress": intent.compress}
+    return await desk.open("image.export", image, context=context)
+
+
+async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
+    """Remove an image that no disk and no machine stands on."""
+    image = await desk.image(intent.image)
+    if image.project != desk.asker.project:
+        raise Denied(f"image {image.name} is another project's", subject=f"image {image.name}")
+    if under_way := await desk.open_operations(image.id):
+        raise Conflict(
+            f"image {image.name}: {under_way[-1].kind} is under way",
+            subject=f"image {image.name}",
+            hint=f"wait for it, or `guest operation cancel {under_way[-1].id}`",
+        )
+    users = [disk.name for disk in await desk.tx.disks.select(image=image.id)]
+    users += [machine.name for machine in await desk.tx.machines.scan(image=image.id)]
+    if users:
+        raise Conflict(
+            f"image {image.name} is under {len(users)} disks and machines",
+            subject=f"image {image.name}",
+            field="image",
+            value=", ".join(sorted(set(users))[:5]),
+            hint="delete those first",
+        )
+    await desk.tx.images.update(image.id, {}, state=ImageState.DELETING)
+    return await desk.open("image.delete", image)
+
+
+async def _make(
+    desk: Desk,
+    kind: str,
+    name: str,
+    *,
+    public: bool,
+    source: str,
+    family: str = "",
+    user: str = "",
+    context: dict[str, Any] | None = None,
+) -> Operation:
+    check_name(name, "image")
+    if family:
+        check_name(family, "image")
+    image = await desk.tx.images.insert(
+        Image(
+            id=desk.new_id(),
+            project=desk.asker.project,
+            name=name,
+            public=public,
+            source=source,
+            family=family,
+            user=user,
+        )
+    )
+    return await desk.open(kind, image, context=context)
+
+
+def _refuse_unready(image: Image) -> None:
+    if image.state is not ImageState.READY:
+        raise Conflict(
+            f"image {image.name} is not ready: {image.state.value}",
+            subject=f"image {image.name}",
+            hint="`guest operation list` shows how far it is",
+        )
+
+
+def _only_house(desk: Desk, what: str) -> None:
+    if not desk.asker.house:
+        raise Denied(f"only the operator of the house may {what}", hint="ask the operator, or import from a URL")
+
+
+def _not_one_of(field: str, value: str, allowed: tuple[str, ...]) -> Invalid:
+    return Invalid(f"{field} {value!r} is not known", field=field, value=value, hint="one of " + ", ".join(allowed))

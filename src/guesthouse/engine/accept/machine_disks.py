@@ -1,0 +1,96 @@
+"""The disks that a machine's description names: made, taken, or grown along with it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.room import check_project
+from guesthouse.model.errors import Conflict, GuesthouseError, Invalid
+from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
+from guesthouse.model.resources import Disk, DiskState, Image
+
+
+async def make_disks(desk: Desk, machine_id: str, spec: MachineSpec, image: Image) -> MachineSpec:
+    """Write down the disks that the machine brings along; a disk that exists already must be free."""
+    disks: list[DiskSpec] = []
+    for disk in spec.disks:
+        if disk.disk:
+            disks.append(await _take_disk(desk, machine_id, disk))
+        else:
+            disks.append(await _new_disk(desk, machine_id, spec.name, disk, image))
+    return msgspec.structs.replace(spec, disks=tuple(disks))
+
+
+async def _new_disk(desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image) -> DiskSpec:
+    try:
+        record = await desk.tx.disks.insert(
+            Disk(
+                id=desk.new_id(),
+                project=desk.asker.project,
+                name=f"{machine_name}-{disk.name}",
+                size_mib=disk.size_mib,
+                format=disk.format,
+                thin=disk.thin,
+                state=DiskState.READY,
+                image=image.id if disk.name == "root" and image.disk else "",
+                machine=machine_id,
+                host=desk.host,
+            )
+        )
+    except Conflict as error:
+        raise Conflict(
+            f"there is a disk {machine_name}-{disk.name!s} already",
+            subject=f"machine {machine_name}",
+            field="disks",
+            value=disk.name,
+            hint="delete or attach that disk, or name this one otherwise",
+        ) from error
+    return msgspec.structs.replace(disk, disk=record.id)
+
+
+async def _take_disk(desk: Desk, machine_id: str, disk: DiskSpec) -> DiskSpec:
+    record = await desk.disk(disk.disk)
+    refuse_busy_disk(record, machine_id)
+    await desk.tx.disks.update(record.id, {"machine": record.machine}, machine=machine_id)
+    return msgspec.structs.replace(disk, disk=record.id, size_mib=record.size_mib, format=record.format)
+
+
+def refuse_busy_disk(disk: Disk, machine_id: str) -> None:
+    """Raise `Conflict` when a disk is not ready or another machine has it."""
+    error: GuesthouseError | None = None
+    subject = f"disk {disk.name}"
+    if disk.state is not DiskState.READY:
+        error = Conflict(f"{subject} is not ready: {disk.state.value}", subject=subject, hint="wait a moment")
+    elif disk.machine not in ("", machine_id):
+        hint = f"`guest disk detach {disk.name}` frees it"
+        error = Conflict(f"{subject} is attached to another machine", subject=subject, field="disk", hint=hint)
+    if error:
+        raise error
+
+
+async def adopt_disks(desk: Desk, machine: Machine, spec: MachineSpec, image: Image) -> MachineSpec:
+    """For `apply`: new disks are made, named ones taken, larger ones grown; those left out are detached later."""
+    has = {disk.disk for disk in machine.spec.disks}
+    fresh = tuple(disk for disk in spec.disks if disk.disk not in has)
+    made = await make_disks(desk, machine.id, msgspec.structs.replace(spec, disks=fresh), image)
+    by_name = {disk.name: disk for disk in made.disks}
+    for disk in spec.disks:
+        if disk.disk in has:
+            await _grow(desk, disk)
+    return msgspec.structs.replace(spec, disks=tuple(by_name.get(disk.name, disk) for disk in spec.disks))
+
+
+async def _grow(desk: Desk, disk: DiskSpec) -> None:
+    record = await desk.disk(disk.disk)
+    if not disk.size_mib or disk.size_mib == record.size_mib:
+        return
+    if disk.size_mib < record.size_mib:
+        raise Invalid(
+            f"disk {record.name} cannot shrink from {record.size_mib} to {disk.size_mib} MiB",
+            field="size_mib",
+            value=disk.size_mib,
+            hint="make a smaller disk and copy inside the guest",
+        )
+    await check_project(desk, disk_mib=disk.size_mib - record.size_mib)
+    await desk.tx.disks.update(record.id, {}, size_mib=disk.size_mib)

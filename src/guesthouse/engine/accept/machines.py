@@ -1,0 +1,276 @@
+"""Accepting what is asked of machines: each function writes desired state and opens one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from guesthouse.decide import lifecycle
+from guesthouse.decide.complete import complete, match_disks, match_nics, with_macs
+from guesthouse.decide.lifecycle import Verb
+from guesthouse.decide.validate import check_forward, check_range, check_spec
+from guesthouse.engine import intents
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks
+from guesthouse.engine.accept.room import (
+    check_memory,
+    check_project,
+    check_room,
+    refuse_taken_name,
+    refuse_taken_ports,
+)
+from guesthouse.model.errors import Conflict, Invalid, NotFound
+from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
+from guesthouse.model.names import check_name, generate_name
+from guesthouse.model.resources import Image, ImageState, Operation
+
+DEFAULT_IMAGE = "micro"
+MAX_STOP_TIMEOUT_S = 24 * 3600
+
+
+async def launch(desk: Desk, intent: intents.Launch) -> Operation:
+    """Make a machine, its disks, and an operation that brings it up."""
+    spec = intent.spec
+    if not spec.name:
+        spec = msgspec.structs.replace(spec, name=generate_name(desk.random))
+    image = await _ready_image(desk, spec.image or DEFAULT_IMAGE)
+    spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
+    check_spec(spec)
+    await refuse_taken_name(desk, spec.name)
+    await refuse_taken_ports(desk, spec.nics, ())
+    await check_room(desk, spec, start=intent.start)
+    machine_id = desk.new_id()
+    spec = await make_disks(desk, machine_id, spec, image)
+    machine = await desk.tx.machines.insert(
+        Machine(
+            id=machine_id,
+            project=desk.asker.project,
+            name=spec.name,
+            host=desk.host,
+            image=image.id,
+            power=Power.RUNNING if intent.start else Power.STOPPED,
+            spec=spec,
+            **_columns(spec),
+        )
+    )
+    return await desk.open("machine.launch", machine, generation=machine.generation)
+
+
+async def start(desk: Desk, intent: intents.Start) -> Operation:
+    machine = await desk.machine(intent.machine)
+    if lifecycle.ask(machine, Verb.START):
+        await check_memory(desk, machine.memory_mib)
+    return await _set_power(desk, machine, Verb.START, Power.RUNNING)
+
+
+async def stop(desk: Desk, intent: intents.Stop) -> Operation:
+    machine = await desk.machine(intent.machine)
+    timeout_s = _timeout(intent.timeout_s, force=intent.force)
+    return await _set_power(desk, machine, Verb.STOP, Power.STOPPED, force=intent.force, stop_timeout_s=timeout_s)
+
+
+async def restart(desk: Desk, intent: intents.Restart) -> Operation:
+    machine = await desk.machine(intent.machine)
+    timeout_s = _timeout(intent.timeout_s, force=intent.force)
+    return await _set_power(
+        desk,
+        machine,
+        Verb.RESTART,
+        Power.RUNNING,
+        stop_timeout_s=timeout_s,
+        restart_epoch=machine.restart_epoch + 1,
+    )
+
+
+async def pause(desk: Desk, intent: intents.Pause) -> Operation:
+    return await _set_power(desk, await desk.machine(intent.machine), Verb.PAUSE, Power.PAUSED)
+
+
+async def resume(desk: Desk, intent: intents.Resume) -> Operation:
+    return await _set_power(desk, await desk.machine(intent.machine), Verb.RESUME, Power.RUNNING)
+
+
+async def delete(desk: Desk, intent: intents.Delete) -> Operation:
+    """Ask for a machine's end. Asked again after a failed try, it tries again."""
+    machine = await desk.machine(intent.machine)
+    if machine.deleting and (under_way := await desk.open_operations(machine.id)):
+        operation = await desk.tx.operations.get(under_way[-1].id)
+        assert operation is not None
+        return operation
+    await desk.clear_the_way(machine, Verb.DELETE)
+    deleting = Deleting.KEEP_DISKS if intent.keep_disks else Deleting.WITH_DISKS
+    return await desired(desk, machine, "machine.delete", deleting=deleting)
+
+
+async def rename(desk: Desk, intent: intents.Rename) -> Operation:
+    """Change a machine's name here; the guest learns its new hostname only if it is told inside."""
+    machine = await desk.machine(intent.machine)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    check_name(intent.name, "machine")
+    if intent.name != machine.name:
+        await refuse_taken_name(desk, intent.name)
+    return await _respec(desk, machine, msgspec.structs.replace(machine.spec, name=intent.name), "machine.rename")
+
+
+async def change(desk: Desk, intent: intents.Change) -> Operation:
+    """Write the fields that were said into the machine's description."""
+    machine = await desk.machine(intent.machine)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    said = {
+        name: getattr(intent, name)
+        for name in intent.__struct_fields__
+        if name != "machine" and getattr(intent, name) is not None
+    }
+    if not said:
+        raise Invalid("nothing to change", field="changes", hint="name a field, like --memory 1G")
+    spec = with_macs(desk.random, msgspec.structs.replace(machine.spec, **said))
+    return await _change_to(desk, machine, spec)
+
+
+async def apply(desk: Desk, intent: intents.Apply) -> Operation:
+    """Launch the machine that the document describes, or change the one of that name into it."""
+    if not intent.spec.name:
+        raise Invalid("the document names no machine", field="name", hint="add `name: web`")
+    if not await desk.tx.machines.scan(project=desk.asker.project, name=intent.spec.name):
+        return await launch(desk, intents.Launch(spec=intent.spec))
+    machine = await desk.machine(intent.spec.name)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    image = await _ready_image(desk, machine.image)
+    spec = intent.spec if intent.spec.image else msgspec.structs.replace(intent.spec, image=machine.spec.image)
+    spec = match_nics(machine.spec, spec)
+    for name in ("image", "user_data"):
+        if getattr(spec, name) != getattr(machine.spec, name):
+            raise Invalid(
+                f"machine {machine.name}: {name} cannot change after the launch",
+                subject=f"machine {machine.name}",
+                field=name,
+                hint="delete the machine and launch it anew",
+            )
+    spec = match_disks(machine.spec, complete(desk.random, spec, image))
+    return await _change_to(desk, machine, await adopt_disks(desk, machine, spec, image))
+
+
+async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
+    """Forward one more port to the machine's first NIC."""
+    machine = await desk.machine(intent.machine)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    check_forward(intent.forward)
+    nic = _first_nic(machine)
+    return await _change_to(desk, machine, _with_forwards(machine, (*nic.forwards, intent.forward)))
+
+
+async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation:
+    machine = await desk.machine(intent.machine)
+    lifecycle.ask(machine, Verb.CHANGE)
+    await desk.clear_the_way(machine, Verb.CHANGE)
+    nic = _first_nic(machine)
+    kept = tuple(f for f in nic.forwards if (f.guest_port, f.protocol) != (intent.guest_port, intent.protocol))
+    if len(kept) == len(nic.forwards):
+        raise NotFound(
+            f"machine {machine.name} forwards no {intent.protocol} port to {intent.guest_port}",
+            subject=f"machine {machine.name}",
+            field="guest_port",
+            value=intent.guest_port,
+            hint=f"`guest show {machine.name}` shows its forwards",
+        )
+    return await _change_to(desk, machine, _with_forwards(machine, kept))
+
+
+# --- what they share -----------------------------------------------------------------------------------------
+
+
+async def desired(
+    desk: Desk, machine: Machine, kind: str, disk_sizes: dict[str, int] | None = None, **changes: Any
+) -> Operation:
+    """Write a new desired state, one generation up, and the operation that wants it and could restore the old.
+
+    `disk_sizes` are the former sizes (MiB by disk id) of disks that grow along.
+    """
+    previous = {
+        "power": machine.power.value,
+        "spec": msgspec.to_builtins(machine.spec),
+        "restart_epoch": machine.restart_epoch,
+        "disk_sizes": disk_sizes or {},
+    }
+    generation = machine.generation + 1
+    written = await desk.tx.machines.update(
+        machine.id, {"generation": machine.generation}, generation=generation, **changes
+    )
+    assert written, "a write transaction has the machine for itself"
+    renamed = msgspec.structs.replace(machine, name=changes.get("name", machine.name))
+    return await desk.open(kind, renamed, machine=machine.id, generation=generation, context={"previous": previous})
+
+
+async def _set_power(
+    desk: Desk, machine: Machine, verb: Verb, power: Power, *, force: bool = False, **changes: Any
+) -> Operation:
+    go = lifecycle.ask(machine, verb)
+    kind = f"machine.{verb.value}"
+    if not go and not lifecycle.supersedes(verb, force=force):
+        under_way = await desk.open_operations(machine.id)
+        if not under_way:
+            return await desk.open(kind, machine, generation=machine.generation, done=True)
+    await desk.clear_the_way(machine, verb, force=force)
+    return await desired(desk, machine, kind, power=power, **changes)
+
+
+async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec) -> Operation:
+    check_spec(spec)
+    if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
+        await check_memory(desk, spec.memory_mib - machine.memory_mib)
+    more = {name: value - getattr(machine, name) for name, value in _sizes(spec).items()}
+    await check_project(desk, **more)
+    old = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
+    await refuse_taken_ports(desk, spec.nics, old)
+    return await _respec(desk, machine, spec, "machine.change")
+
+
+async def _respec(desk: Desk, machine: Machine, spec: MachineSpec, kind: str) -> Operation:
+    return await desired(desk, machine, kind, spec=spec, name=spec.name, **_columns(spec))
+
+
+def _columns(spec: MachineSpec) -> dict[str, Any]:
+    """What of a description is kept as scalar columns too."""
+    sizes = _sizes(spec)
+    return {
+        "vcpus": sizes["vcpus"],
+        "memory_mib": sizes["memory_mib"],
+        "nics": sizes["nics"],
+        "autostart": spec.autostart,
+    }
+
+
+def _sizes(spec: MachineSpec) -> dict[str, int]:
+    return {"vcpus": spec.vcpus, "memory_mib": spec.memory_mib, "nics": len(spec.nics)}
+
+
+def _timeout(timeout_s: int, *, force: bool) -> int:
+    return 0 if force else check_range("timeout_s", timeout_s, 1, MAX_STOP_TIMEOUT_S)
+
+
+async def _ready_image(desk: Desk, ref: str) -> Image:
+    image = await desk.image(ref)
+    if image.state is not ImageState.READY:
+        raise Conflict(
+            f"image {image.name} is not ready: {image.state.value}",
+            subject=f"image {image.name}",
+            hint="`guest operation list` shows how far it is",
+        )
+    return image
+
+
+def _first_nic(machine: Machine) -> NicSpec:
+    if not machine.spec.nics:
+        raise Conflict(f"machine {machine.name} has no NIC", subject=f"machine {machine.name}", hint="add one first")
+    return machine.spec.nics[0]
+
+
+def _with_forwards(machine: Machine, forwards: tuple[Forward, ...]) -> MachineSpec:
+    first, *others = machine.spec.nics
+    nics = (msgspec.structs.replace(first, forwards=forwards), *others)
+    return msgspec.structs.replace(machine.spec, nics=nics)

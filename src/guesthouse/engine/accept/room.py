@@ -1,0 +1,87 @@
+"""Whether there is room: names, ports, the project's quota, the host's memory and disk space.
+
+Each function raises before anything is written; the transaction makes that hold until the end.
+"""
+
+from __future__ import annotations
+
+from guesthouse.decide.quota import check_quota, used
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.model.errors import Conflict, NoCapacity
+from guesthouse.model.machine import Forward, MachineSpec, NicSpec
+
+SPARE_DISK_MIB = 64
+
+
+async def refuse_taken_name(desk: Desk, name: str) -> None:
+    if await desk.tx.machines.scan(project=desk.asker.project, name=name):
+        raise Conflict(
+            f"there is a machine {name!r} already",
+            subject=f"machine {name}",
+            field="name",
+            value=name,
+            hint="choose another name, or delete that one",
+        )
+
+
+async def refuse_taken_ports(desk: Desk, nics: tuple[NicSpec, ...], mine: tuple[Forward, ...]) -> None:
+    """A host port that was asked for must be free on this host, unless this machine has it already."""
+    held = {(f.host_port, f.protocol) for f in mine}
+    for nic in nics:
+        for forward in nic.forwards:
+            if not forward.host_port or (forward.host_port, forward.protocol) in held:
+                continue
+            if not await desk.facts.port_is_free(forward.host_port, forward.protocol):
+                raise Conflict(
+                    f"port {forward.host_port}/{forward.protocol} of the host is in use",
+                    field="host_port",
+                    value=forward.host_port,
+                    hint=f"`ss -tulpn sport = :{forward.host_port}` shows by whom; 0 lets the house choose",
+                )
+
+
+async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:
+    """The project's quota, then this host's memory and disk space."""
+    new = [disk for disk in spec.disks if not disk.disk]
+    await check_project(
+        desk,
+        machines=1,
+        vcpus=spec.vcpus,
+        memory_mib=spec.memory_mib,
+        disk_mib=sum(disk.size_mib for disk in new),
+        nics=len(spec.nics),
+    )
+    await check_memory(desk, spec.memory_mib if start else 0)
+    await check_space(desk, sum(disk.size_mib for disk in new if not disk.thin))
+
+
+async def check_project(desk: Desk, **more: int) -> None:
+    project = await desk.project()
+    machines = await desk.tx.machines.scan(project=project.id)
+    disks = await desk.tx.disks.select(project=project.id)
+    addresses = more.pop("nics", 0)
+    check_quota(project, used(machines, disks), addresses=addresses, **more)
+
+
+async def check_memory(desk: Desk, memory_mib: int) -> None:
+    capacity = await desk.facts.capacity()
+    if memory_mib > capacity.memory_free_mib:
+        raise NoCapacity(
+            f"not enough memory on this host: {memory_mib} MiB asked for, {capacity.memory_free_mib} MiB free",
+            field="memory_mib",
+            value=memory_mib,
+            hint=f"ask for less (the host has {capacity.memory_mib} MiB), or stop another machine",
+        )
+
+
+async def check_space(desk: Desk, size_mib: int) -> None:
+    """Raise `NoCapacity` unless the disk folder has room for `size_mib` and a little to spare."""
+    capacity = await desk.facts.capacity()
+    if size_mib + SPARE_DISK_MIB > capacity.disk_free_mib:
+        raise NoCapacity(
+            f"not enough disk space on this host: {size_mib + SPARE_DISK_MIB} MiB needed,"
+            f" {capacity.disk_free_mib} MiB free",
+            field="size_mib",
+            value=size_mib,
+            hint="make it smaller or thin, or delete disks and images that nobody needs",
+        )

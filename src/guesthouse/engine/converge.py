@@ -1,0 +1,346 @@
+"""Bringing one machine from what is seen to what is wanted.
+
+Rules
+-----
+1. Load, observe, plan, take the first step, and again, until there is nothing to do; then settle: write down what
+   is seen and end the operations whose generation is reached.
+2. A step that fails, or an operation that is cancelled, is undone by writing a desired state (the former one, or
+   the machine's removal) and going on; the operation ends when that is reached. A failing undo ends it too.
+3. An operation is taken up by raising its epoch; a daemon that finds another epoch lets go.
+4. A guest that powered itself off, or a QEMU that is gone, becomes a new desired state: stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from guesthouse.decide.plan import Desired, Lapse, Observed, Step, lapse, plan, waiting_for_restart
+from guesthouse.engine.kinds import KINDS, Undo
+from guesthouse.engine.owners import Wakes
+from guesthouse.engine.progress import Board
+from guesthouse.engine.records import end_operation, load_desired, tell
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError
+from guesthouse.model.machine import Deleting, Machine, MachineSpec, MachineStatus, Power, Stage, State
+from guesthouse.model.resources import ENDED, Operation, OperationState
+from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Converge:
+    """The work of a machine's owner."""
+
+    store: Store
+    host: MachineHost
+    keys: HouseKeys
+    board: Board
+    boot_id: str
+    checkpoint: Checkpoint
+
+    async def __call__(self, machine_id: str, wakes: Wakes) -> None:
+        """Lead the machine to its desired state; returns when it is there, or can get no further."""
+        while (loaded := await self._load(machine_id)) is not None:
+            desired, operation = loaded
+            if operation and operation.cancel_requested and operation.state is not OperationState.UNDOING:
+                await self._undo(desired, operation, _cancelled(operation))
+                continue
+            observed = await self.host.observe(desired)
+            if why := lapse(desired, observed):
+                await self._note_lapse(desired, why)
+                continue
+            steps = plan(desired, observed)
+            if not steps:
+                await self._settle(desired, observed, operation)
+                return
+            if not await self._take(steps[0], desired, operation, wakes):
+                return
+
+    async def _load(self, machine_id: str) -> tuple[Desired, Operation | None] | None:
+        async with self.store.read() as tx:
+            machine = await tx.machines.get(machine_id)
+            if machine is None:
+                return None
+            desired = await load_desired(tx, machine)
+            under_way = [row for row in await tx.operations.scan(subject=machine_id) if row.state not in ENDED]
+            operation = await tx.operations.get(under_way[-1].id) if under_way else None
+        public = await self.keys.public(machine.project)
+        desired = Desired(
+            machine, desired.disks, desired.image, desired.images,
+            (*desired.authorized_keys, public), desired.project_number,
+        )  # fmt: skip
+        if operation is not None and operation.state is OperationState.WAITING:
+            operation = await self._claim(operation)
+        return desired, operation
+
+    async def _claim(self, operation: Operation) -> Operation:
+        async with self.store.write() as tx:
+            epoch = operation.epoch + 1
+            await tx.operations.update(
+                operation.id, {"epoch": operation.epoch}, state=OperationState.RUNNING, epoch=epoch
+            )
+        self.board.changes.ring(operation.id)
+        return msgspec.structs.replace(operation, state=OperationState.RUNNING, epoch=epoch)
+
+    async def _take(self, step: Step, desired: Desired, operation: Operation | None, wakes: Wakes) -> bool:
+        """Perform one step. False when it failed and there is no way on."""
+        progress = self.board.reporter(operation, step.name)
+        progress(step.phase)
+        kind = operation.kind if operation else "machine.repair"
+        await self.checkpoint(kind, step.name, "before")
+        try:
+            await self._perform(step, desired, progress, wakes)
+        except GuesthouseError as error:
+            return await self._failed(desired, operation, error)
+        except OSError as error:
+            return await self._failed(desired, operation, Failed(f"{step.phase}: {error}"))
+        await self.checkpoint(kind, step.name, "after")
+        return True
+
+    async def _perform(self, step: Step, desired: Desired, progress: Any, wakes: Wakes) -> None:
+        """Do it; a wake interrupts it where the step allows that, or where its operation was cancelled."""
+        work = asyncio.ensure_future(self.host.perform(step, desired, progress))
+        try:
+            while not work.done():
+                woken = asyncio.ensure_future(wakes.interrupt.wait())
+                await asyncio.wait((work, woken), return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+                if work.done() or not wakes.take():
+                    continue
+                if await self._has_news(step, desired):
+                    break
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
+
+    async def _has_news(self, step: Step, desired: Desired) -> bool:
+        async with self.store.read() as tx:
+            machine = await tx.machines.get(desired.machine.id)
+            cancelled = [
+                row
+                for row in await tx.operations.scan(subject=desired.machine.id)
+                if row.cancel_requested and row.state not in ENDED and row.state is not OperationState.UNDOING
+            ]
+        newer = machine is None or machine.generation != desired.machine.generation
+        return bool(cancelled) or (newer and step.interruptible)
+
+    async def _failed(self, desired: Desired, operation: Operation | None, error: GuesthouseError) -> bool:
+        log.warning("machine %s: %s", desired.machine.name, error)
+        if operation is None or operation.state is OperationState.UNDOING or operation.state in ENDED:
+            await self._give_up(desired, operation, error)
+            return False
+        await self._undo(desired, operation, error)
+        return KINDS[operation.kind].undo is not Undo.NOTHING
+
+    async def _undo(self, desired: Desired, operation: Operation, error: GuesthouseError) -> None:
+        """Write the desired state that undoes the operation; it ends when that is reached."""
+        undo = KINDS[operation.kind].undo
+        machine = desired.machine
+        async with self.store.write() as tx:
+            if undo is Undo.NOTHING:
+                await self._end(tx, operation, _ending(operation), error)
+                return
+            if undo is Undo.REMOVE:
+                changes: dict[str, Any] = {"deleting": Deleting.WITH_DISKS, "power": Power.STOPPED}
+            else:
+                changes = await _former(tx, operation)
+            written = await tx.machines.update(
+                machine.id, {"generation": machine.generation}, generation=machine.generation + 1, **changes
+            )
+            if written:
+                await tx.operations.update(
+                    operation.id,
+                    {"epoch": operation.epoch},
+                    state=OperationState.UNDOING,
+                    error=error.as_dict(),
+                    generation=machine.generation + 1,
+                )
+                await tell(tx, f"{operation.kind}.undoing", operation, error=error.as_dict())
+        self.board.changes.ring(operation.id, machine.id)
+
+    async def _give_up(self, desired: Desired, operation: Operation | None, error: GuesthouseError) -> None:
+        """Nothing more can be done by ourselves: say so on the machine, end the operation."""
+        machine = desired.machine
+        async with self.store.write() as tx:
+            status = msgspec.structs.replace(machine.status, error=error.as_dict())
+            await tx.machines.update(machine.id, {}, status=status)
+            if operation is not None:
+                await self._end(tx, operation, _ending(operation), error)
+        self.board.changes.ring(machine.id)
+
+    async def _note_lapse(self, desired: Desired, why: str) -> None:
+        """The guest ended or stands still by itself: that is what is wanted from now on."""
+        machine = desired.machine
+        event, changes = _lapsed(machine, why, self.boot_id)
+        async with self.store.write() as tx:
+            await tx.machines.update(
+                machine.id, {"generation": machine.generation}, generation=machine.generation + 1, **changes
+            )
+            await tell(tx, event, machine)
+        self.board.changes.ring(machine.id)
+
+    async def _settle(self, desired: Desired, observed: Observed, operation: Operation | None) -> None:
+        """Write down what is seen, and end what is reached."""
+        machine = desired.machine
+        if machine.deleting:
+            await self._forget(desired, operation)
+            return
+        seen = _seen(machine, observed, self.boot_id)
+        changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
+        async with self.store.write() if changed or operation else self.store.read() as tx:
+            if changed:
+                await tx.machines.update(machine.id, {"generation": machine.generation}, **changed)
+                await _free_left_disks(tx, machine)
+                if seen["stage"] != machine.stage and seen["stage"]:
+                    await tell(tx, f"machine.{seen['stage'].value}", machine)
+            if operation is not None and operation.generation <= machine.generation:
+                await self._end(tx, operation, _ending(operation), None)
+        self.board.changes.ring(machine.id)
+
+    async def _forget(self, desired: Desired, operation: Operation | None) -> None:
+        machine = desired.machine
+        async with self.store.write() as tx:
+            for disk in await tx.disks.select(machine=machine.id):
+                if machine.deleting is Deleting.WITH_DISKS:
+                    await tx.disks.delete(disk.id)
+                else:
+                    await tx.disks.update(disk.id, {}, machine="")
+            await tx.machines.delete(machine.id)
+            await tell(tx, "machine.deleted", machine)
+            if operation is not None:
+                await self._end(tx, operation, _ending(operation), None)
+        self.board.changes.ring(machine.id)
+
+    async def _end(
+        self, tx: Transaction, operation: Operation, state: OperationState, error: GuesthouseError | None
+    ) -> None:
+        await end_operation(tx, operation, state, error)
+        self.board.forget(operation.id)
+
+
+def _lapsed(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[str, Any]]:
+    """The event and the new desired state when a machine lapsed; after a host restart, autostart starts it."""
+    if why == Lapse.STUCK:
+        return "machine.stuck", {"power": Power.PAUSED}
+    host_restarted = machine.status.boot_id not in ("", boot_id)
+    crashed = why == Lapse.CRASHED and not host_restarted
+    status = MachineStatus(
+        boot_id=boot_id, error=_crash(machine).as_dict() if crashed else None, host_key=machine.status.host_key
+    )
+    changes = {
+        "power": Power.RUNNING if host_restarted and machine.autostart else Power.STOPPED,
+        "stop_timeout_s": 0,
+        "state": State.CRASHED if crashed else State.STOPPED,
+        "stage": Stage.NONE,
+        "status": status,
+    }
+    event = "machine.crashed" if crashed else "machine.host-restarted" if host_restarted else "machine.powered-off"
+    return event, changes
+
+
+def _ending(operation: Operation) -> OperationState:
+    """How an operation ends: cancelled, failed, or done."""
+    if operation.cancel_requested:
+        return OperationState.CANCELLED
+    return (
+        OperationState.FAILED if operation.error or operation.state is OperationState.UNDOING else OperationState.DONE
+    )
+
+
+def _cancelled(operation: Operation) -> GuesthouseError:
+    return Conflict("cancelled", subject=f"operation {operation.id}")
+
+
+def _crash(machine: Machine) -> GuesthouseError:
+    return Failed(
+        f"machine {machine.name}: its QEMU process ended unexpectedly",
+        subject=f"machine {machine.name}",
+        hint=f"`guest logs {machine.name} --qemu` shows its last words; `guest start {machine.name}` starts it again",
+    )
+
+
+async def _former(tx: Transaction, operation: Operation) -> dict[str, Any]:
+    """The desired state before the operation, as columns to write back."""
+    previous = operation.context["previous"]
+    spec = msgspec.convert(previous["spec"], MachineSpec)
+    for disk_id, size_mib in previous["disk_sizes"].items():
+        await tx.disks.update(disk_id, {}, size_mib=size_mib)
+    power = Power(previous["power"])
+    if operation.kind == "machine.restart":
+        power = Power.STOPPED
+    return {
+        "power": power,
+        "spec": spec,
+        "name": spec.name,
+        "vcpus": spec.vcpus,
+        "memory_mib": spec.memory_mib,
+        "nics": len(spec.nics),
+        "autostart": spec.autostart,
+    }
+
+
+async def _free_left_disks(tx: Transaction, machine: Machine) -> None:
+    """Disks that the description no longer names, and the guest has let go of, are free."""
+    named = {disk.disk for disk in machine.spec.disks}
+    for disk in await tx.disks.select(machine=machine.id):
+        if disk.id not in named:
+            await tx.disks.update(disk.id, {}, machine="")
+
+
+_STATES = {"paused": State.PAUSED, "prelaunch": State.PAUSED, "io-error": State.PAUSED}
+
+
+def _seen(machine: Machine, observed: Observed, boot_id: str) -> dict[str, Any]:
+    """What the host sees, as the columns that it may write."""
+    process = observed.process
+    if process is None:
+        state = State.CRASHED if machine.state is State.CRASHED and machine.status.error else State.STOPPED
+        error = machine.status.error if state is State.CRASHED else None
+        status = MachineStatus(boot_id=boot_id, error=error, host_key=observed.host_key)
+        stage, ssh_port = Stage.NONE, 0
+    else:
+        state = _STATES.get(process.runstate, State.RUNNING)
+        stage, ssh_port = process.stage, process.ssh_port
+        status = MachineStatus(
+            pid=process.pid,
+            accelerator=process.accelerator,
+            started_at=process.started_at,
+            ssh_port=ssh_port,
+            forwards=process.forwards,
+            screen=process.screen,
+            host_key=observed.host_key,
+            outcome=process.outcome,
+            pending_restart=waiting_for_restart(machine.spec, process),
+            memory_actual_mib=process.memory_actual_mib,
+            boot_id=boot_id,
+            error=_stuck(machine, process.runstate),
+        )
+    return cast(
+        "dict[str, Any]",
+        {
+            "state": state,
+            "stage": stage,
+            "ssh_port": ssh_port,
+            "status": status,
+            "observed_generation": machine.generation,
+        },
+    )
+
+
+def _stuck(machine: Machine, runstate: str) -> dict[str, str] | None:
+    if runstate != "io-error":
+        return None
+    error = Failed(
+        f"machine {machine.name} stands still: its disk could not be written",
+        subject=f"machine {machine.name}",
+        hint=f"make room on the host's disk, then `guest resume {machine.name}`",
+    )
+    return error.as_dict()

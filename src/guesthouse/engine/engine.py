@@ -1,0 +1,138 @@
+"""The engine: what doors use, and the owners that work behind it.
+
+Rules
+-----
+1. `open_engine` wires the parts and owns their tasks; leaving it lets go of everything that is half done, which the
+   next daemon takes up again. Machines run on.
+2. At the start every operation that has not ended gets a new epoch, and every machine that should run, or has work
+   open, is woken: running ones are found again, half-done ones are finished or undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+
+from guesthouse.engine.accept import Accept
+from guesthouse.engine.accept.tenants import DEFAULT_PROJECT
+from guesthouse.engine.access import Access
+from guesthouse.engine.converge import Converge
+from guesthouse.engine.inside import Inside
+from guesthouse.engine.owners import Owners, Wakes
+from guesthouse.engine.progress import Board, Changes
+from guesthouse.engine.views import Views
+from guesthouse.engine.works import Works
+from guesthouse.model.house import House
+from guesthouse.model.machine import MachineRow, Power, State
+from guesthouse.model.names import make_id
+from guesthouse.model.resources import ENDED, Project
+from guesthouse.ports import Checkpoint, Host, HostFacts, MachineHost, Store
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The parts that doors use."""
+
+    accept: Accept
+    views: Views
+    inside: Inside
+    access: Access
+    host: HostFacts
+    house: House
+    changes: Changes
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this daemon is: the id of its host, and the host's present boot."""
+
+    host: str
+    boot_id: str
+
+
+async def never_stop(kind: str, step: str, edge: str) -> None:
+    """The checkpoint of a daemon that nobody tests."""
+
+
+@asynccontextmanager
+async def open_engine(
+    store: Store,
+    host: Host,
+    house: House,
+    identity: Identity,
+    random: Random,
+    checkpoint: Checkpoint = never_stop,
+) -> AsyncIterator[Engine]:
+    """An engine at work. Raises what its own tasks raise."""
+    board = Board(Changes())
+    converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint)
+    works = Works(store, host.images, host.disks, board, checkpoint)
+
+    async def work(subject: str, wakes: Wakes) -> None:
+        async with store.read() as tx:
+            is_machine = await tx.machines.get(subject) is not None
+        await (converge if is_machine else works)(subject, wakes)
+
+    async with asyncio.TaskGroup() as tasks:
+        owners = Owners(tasks, work)
+        await _make_default_project(store, random)
+        await _autostart(store, identity)
+        for subject in await _unfinished(store, identity):
+            owners.wake(subject)
+        following = tasks.create_task(_follow(host.machines, owners), name="follow machines")
+        try:
+            yield Engine(
+                accept=Accept(store, host.facts, random, identity.host, owners.wake, board.changes),
+                views=Views(store, board, host.disks),
+                inside=Inside(store, host.guests, host.files, host.keys),
+                access=Access(store),
+                host=host.facts,
+                house=house,
+                changes=board.changes,
+            )
+        finally:
+            owners.close()
+            following.cancel()
+
+
+async def _follow(machines: MachineHost, owners: Owners) -> None:
+    async for machine_id in machines.follow():
+        owners.wake(machine_id)
+
+
+async def _make_default_project(store: Store, random: Random) -> None:
+    async with store.write() as tx:
+        if not await tx.projects.select(name=DEFAULT_PROJECT):
+            await tx.projects.insert(Project(id=make_id(random), name=DEFAULT_PROJECT, number=0))
+
+
+async def _autostart(store: Store, identity: Identity) -> None:
+    """After a restart of the host, machines with autostart are wanted running, whatever they were before."""
+    async with store.write() as tx:
+        for machine in await tx.machines.select(host=identity.host, autostart=True, power=Power.STOPPED):
+            if machine.status.boot_id not in ("", identity.boot_id) and not machine.deleting:
+                changes = {"power": Power.RUNNING, "generation": machine.generation + 1}
+                await tx.machines.update(machine.id, {"generation": machine.generation}, **changes)
+
+
+async def _unfinished(store: Store, identity: Identity) -> list[str]:
+    """The subjects to look after at the start; their open operations get a new epoch."""
+    async with store.write() as tx:
+        subjects: dict[str, None] = {}
+        for row in await tx.operations.scan(host=identity.host):
+            if row.state not in ENDED:
+                await tx.operations.update(row.id, {"epoch": row.epoch}, epoch=row.epoch + 1)
+                subjects[row.subject] = None
+        for machine in await tx.machines.scan(host=identity.host):
+            if _needs_a_look(machine):
+                subjects[machine.id] = None
+    return list(subjects)
+
+
+def _needs_a_look(machine: MachineRow) -> bool:
+    reached = machine.observed_generation == machine.generation
+    settled = machine.state in (State.STOPPED, State.CRASHED)
+    return bool(machine.power is not Power.STOPPED or machine.deleting or not reached or not settled)

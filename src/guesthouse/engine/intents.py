@@ -1,0 +1,229 @@
+"""What may be asked of a house, whatever the dialect of the door that heard it.
+
+Rules
+-----
+1. A door parses its dialect into one of these and hands it to `Engine.accept`; it never writes state itself.
+2. A thing is named by its name or its id (`machine`, `disk`, `image` fields). Empty strings are "not said".
+3. The role that an intent needs and the function that accepts it stand in one row of `engine.accept.INTENTS`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from guesthouse.model.machine import Bus, Cache, DiskFormat, Firmware, Forward, MachineSpec, NicSpec
+from guesthouse.model.resources import Quota, Role
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks: a role in a project. `house` is the operator of the whole house (the unix socket's owner)."""
+
+    project: str
+    role: Role
+    house: bool = False
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all intents: immutable, unknown fields refused."""
+
+
+# --- machines ------------------------------------------------------------------------------------------------
+
+
+class Launch(Intent, frozen=True, kw_only=True):
+    """Make a machine. An empty name is generated; without disks it gets a root disk if its image has one."""
+
+    spec: MachineSpec
+    start: bool = True
+
+
+class Start(Intent, frozen=True, kw_only=True):
+    machine: str
+
+
+class Stop(Intent, frozen=True, kw_only=True):
+    """Shut down gracefully within `timeout_s`, then by force; `force` does not ask the guest at all."""
+
+    machine: str
+    timeout_s: int = 60
+    force: bool = False
+
+
+class Restart(Intent, frozen=True, kw_only=True):
+    machine: str
+    timeout_s: int = 60
+    force: bool = False
+
+
+class Pause(Intent, frozen=True, kw_only=True):
+    machine: str
+
+
+class Resume(Intent, frozen=True, kw_only=True):
+    machine: str
+
+
+class Delete(Intent, frozen=True, kw_only=True):
+    machine: str
+    keep_disks: bool = False
+
+
+class Rename(Intent, frozen=True, kw_only=True):
+    machine: str
+    name: str
+
+
+class Change(Intent, frozen=True, kw_only=True):
+    """Change a machine: fields that are None stay. What cannot change live waits for the next start."""
+
+    machine: str
+    vcpus: int | None = None
+    memory_mib: int | None = None
+    firmware: Firmware | None = None
+    nics: tuple[NicSpec, ...] | None = None
+    balloon: bool | None = None
+    rng: bool | None = None
+    agent: bool | None = None
+    vmgenid: bool | None = None
+    screen: bool | None = None
+    autostart: bool | None = None
+    labels: dict[str, str] | None = None
+
+
+class Apply(Intent, frozen=True, kw_only=True):
+    """Make the machine that the document describes, or change the one of that name into it."""
+
+    spec: MachineSpec
+
+
+class ForwardAdd(Intent, frozen=True, kw_only=True):
+    """Forward a port of the host's loopback to a machine's first NIC."""
+
+    machine: str
+    forward: Forward
+
+
+class ForwardRemove(Intent, frozen=True, kw_only=True):
+    machine: str
+    guest_port: int
+    protocol: str = "tcp"
+
+
+# --- disks ---------------------------------------------------------------------------------------------------
+
+
+class DiskCreate(Intent, frozen=True, kw_only=True):
+    name: str
+    size_mib: int
+    format: DiskFormat = DiskFormat.QCOW2
+    thin: bool = True
+
+
+class DiskAttach(Intent, frozen=True, kw_only=True):
+    disk: str
+    machine: str
+    bus: Bus = Bus.VIRTIO
+    cache: Cache = Cache.WRITEBACK
+
+
+class DiskDetach(Intent, frozen=True, kw_only=True):
+    disk: str
+
+
+class DiskResize(Intent, frozen=True, kw_only=True):
+    disk: str
+    size_mib: int
+
+
+class DiskConvert(Intent, frozen=True, kw_only=True):
+    disk: str
+    format: DiskFormat
+
+
+class DiskDelete(Intent, frozen=True, kw_only=True):
+    disk: str
+
+
+# --- images --------------------------------------------------------------------------------------------------
+
+
+class ImageBuild(Intent, frozen=True, kw_only=True):
+    """Build an image from the host's own Debian packages; `recipe` is ``debian`` or ``micro``."""
+
+    recipe: str
+    name: str = ""
+
+
+class ImageImport(Intent, frozen=True, kw_only=True):
+    """Take a disk image from a file of the host or a URL. `format` is found out unless said."""
+
+    source: str
+    name: str
+    sha256: str = ""
+    format: str = ""
+    family: str = ""
+    user: str = ""
+    public: bool = False
+
+
+class ImagePull(Intent, frozen=True, kw_only=True):
+    """Fetch an image like ``debian:12`` from an image server in simplestreams layout."""
+
+    reference: str
+    server: str = ""
+    name: str = ""
+    public: bool = False
+
+
+class ImageExport(Intent, frozen=True, kw_only=True):
+    image: str
+    path: str
+    format: str = "qcow2"
+    compress: bool = False
+
+
+class ImageDelete(Intent, frozen=True, kw_only=True):
+    image: str
+
+
+# --- operations, projects, tokens, keys ----------------------------------------------------------------------
+
+
+class OperationCancel(Intent, frozen=True, kw_only=True):
+    operation: str
+
+
+class ProjectCreate(Intent, frozen=True, kw_only=True):
+    name: str
+    quota: Quota = Quota()
+
+
+class ProjectChange(Intent, frozen=True, kw_only=True):
+    """Set a project's limits; the whole quota is replaced."""
+
+    project: str
+    quota: Quota
+
+
+class ProjectDelete(Intent, frozen=True, kw_only=True):
+    project: str
+
+
+class TokenCreate(Intent, frozen=True, kw_only=True):
+    """Make a bearer token; its secret is told once and kept only as a digest."""
+
+    name: str
+    role: Role = Role.OPERATOR
+
+
+class TokenDelete(Intent, frozen=True, kw_only=True):
+    token: str
+
+
+class KeyAdd(Intent, frozen=True, kw_only=True):
+    name: str
+    public: str
+
+
+class KeyDelete(Intent, frozen=True, kw_only=True):
+    key: str

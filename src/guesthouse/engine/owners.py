@@ -1,0 +1,64 @@
+"""One owner task a subject: whatever changes a machine, an image or a disk is done by its owner, in order.
+
+Rules
+-----
+1. A subject is woken, never called: `wake` may come from anywhere, as often as it likes.
+2. While an owner works, further wakes are remembered as one: it looks again before it ends.
+3. An owner that works on something interruptible is told of a wake at once (`Wakes.interrupt`).
+4. An owner that fails unexpectedly says so and ends; the next wake starts it again. It takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[str, "Wakes"], Awaitable[None]]
+
+
+class Wakes:
+    """The wakes of one subject, as its owner sees them."""
+
+    def __init__(self) -> None:
+        self.interrupt = asyncio.Event()
+
+    def take(self) -> bool:
+        """Whether it was woken since the last time; forgets it."""
+        woken = self.interrupt.is_set()
+        self.interrupt.clear()
+        return woken
+
+
+class Owners:
+    """Runs `work(subject, wakes)` in a task of its own while there is something to do for a subject."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, work: Work) -> None:
+        self._tasks, self._work = tasks, work
+        self._wakes: dict[str, Wakes] = {}
+        self._closed = False
+
+    def wake(self, subject: str) -> None:
+        """There may be something to do for this subject."""
+        if self._closed:
+            return
+        wakes = self._wakes.get(subject)
+        if wakes is None:
+            wakes = self._wakes[subject] = Wakes()
+            self._tasks.create_task(self._own(subject, wakes), name=f"owner {subject}")
+        wakes.interrupt.set()
+
+    def close(self) -> None:
+        """Start no owner any more; the task group ends those that run."""
+        self._closed = True
+
+    async def _own(self, subject: str, wakes: Wakes) -> None:
+        try:
+            while wakes.take():
+                await self._work(subject, wakes)
+        except Exception:
+            log.exception("the owner of %s failed", subject)
+        finally:
+            del self._wakes[subject]

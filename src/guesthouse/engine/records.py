@@ -1,0 +1,67 @@
+"""Small pieces of work on records that several parts of the engine share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guesthouse.decide.plan import Desired
+from guesthouse.model.errors import GuesthouseError
+from guesthouse.model.machine import Machine
+from guesthouse.model.resources import Event, Operation, OperationState
+from guesthouse.ports import Transaction
+
+
+async def load_desired(tx: Transaction, machine: Machine) -> Desired:
+    """The machine with all the records that its description names, as of this transaction."""
+    attached = {disk.id: disk for disk in await tx.disks.select(machine=machine.id)}
+    disks = tuple(attached[spec.disk] for spec in machine.spec.disks if spec.disk in attached)
+    image = await tx.images.get(machine.image) if machine.image else None
+    below = {disk.image for disk in attached.values() if disk.image}
+    images = tuple([found for id in sorted(below) if (found := await tx.images.get(id)) is not None])
+    keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
+    project = await tx.projects.get(machine.project)
+    return Desired(
+        machine=machine,
+        disks=disks,
+        image=image,
+        images=images,
+        authorized_keys=keys,
+        project_number=project.number if project else 0,
+    )
+
+
+async def end_operation(
+    tx: Transaction, operation: Operation, state: OperationState, error: GuesthouseError | None, **result: Any
+) -> bool:
+    """End an operation, if it is still ours (`epoch`); keeps an error that it has already."""
+    said = operation.error or (error.as_dict() if error else None)
+    ended = await tx.operations.update(
+        operation.id,
+        {"epoch": operation.epoch},
+        state=state,
+        error=said,
+        result=result,
+        ended_at=await tx.now(),
+    )
+    if ended:
+        await tell(tx, f"{operation.kind}.{state.value}", operation, **({"error": said} if said else {}))
+    return ended
+
+
+async def tell(tx: Transaction, kind: str, about: Machine | Operation, **data: Any) -> None:
+    """Append an event about a machine or about an operation's subject."""
+    if isinstance(about, Operation):
+        subject_kind, subject, name = about.subject_kind, about.subject, about.subject_name
+        data = {"operation": about.id, **data}
+    else:
+        subject_kind, subject, name = "machine", about.id, about.name
+    await tx.events.append(
+        Event(
+            project=about.project,
+            kind=kind,
+            subject_kind=subject_kind,
+            subject=subject,
+            subject_name=name,
+            data=data,
+        )
+    )

@@ -1,0 +1,63 @@
+"""From what a person wrote to the record meant: a name, an id, or an image's family."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+from guesthouse.model.errors import NotFound
+from guesthouse.model.names import is_id
+from guesthouse.model.resources import Image, ImageState
+from guesthouse.ports import Table
+
+
+class Owned(Protocol):
+    """A record that belongs to a project."""
+
+    @property
+    def project(self) -> str: ...
+
+
+Thing = TypeVar("Thing", bound=Owned)
+
+
+async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> Thing:
+    """The record of `project` with that name or id; raises `NotFound`, as for one of another project."""
+    if is_id(ref):
+        record = await table.get(ref)
+        if record is not None and record.project == project:
+            return record
+    else:
+        records = await table.select(project=project, name=ref)
+        if records:
+            return records[0]
+    raise NotFound(
+        f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=what, value=ref, hint=_WHERE_TO_LOOK[what]
+    )
+
+
+_WHERE_TO_LOOK = {
+    "machine": "`guest list` shows the machines of this project",
+    "disk": "`guest disk list` shows the disks of this project",
+    "image": "`guest image list` shows the images; `guest image build micro` makes the small one",
+    "key": "`guest key list` shows the keys of this project",
+    "token": "`guest token list` shows the tokens of this project",
+    "project": "`guest project list` shows the projects",
+    "operation": "`guest operation list --all` shows the operations",
+}
+
+
+async def find_image(table: Table[Image, Image], project: str, ref: str) -> Image:
+    """The image by name or id, or the newest ready one of a family; own ones before public ones."""
+    if is_id(ref):
+        image = await table.get(ref)
+        if image is not None and (image.project == project or image.public):
+            return image
+    else:
+        for scope in ({"project": project}, {"public": True}):
+            if named := await table.select(name=ref, **scope):
+                return named[0]
+            if family := await table.select(family=ref, state=ImageState.READY, **scope):
+                return family[-1]
+    raise NotFound(
+        f"there is no image {ref!r}", subject=f"image {ref}", field="image", value=ref, hint=_WHERE_TO_LOOK["image"]
+    )

@@ -1,0 +1,229 @@
+"""What is, as an asker may see it: only the own project's, and public images.
+
+Lists read scalar columns only. Waiting is for an event, with a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from guesthouse.decide.lifecycle import shown_state
+from guesthouse.decide.quota import used
+from guesthouse.engine.intents import Asker
+from guesthouse.engine.progress import EVERYTHING, Board
+from guesthouse.engine.resolve import find, find_image
+from guesthouse.model.errors import NotFound
+from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
+from guesthouse.model.names import is_id
+from guesthouse.model.resources import (
+    ENDED,
+    Disk,
+    Event,
+    Image,
+    Key,
+    Operation,
+    OperationRow,
+    Project,
+    Quota,
+    Token,
+)
+from guesthouse.ports import DiskHost, Store, Transaction
+
+
+class MachineView(msgspec.Struct, frozen=True):
+    """A machine with what belongs to it."""
+
+    machine: Machine
+    disks: tuple[Disk, ...]
+    image_name: str
+    operation: OperationRow | None
+
+
+class DiskView(msgspec.Struct, frozen=True):
+    """A disk, who has it, and its file as it is."""
+
+    disk: Disk
+    machine_name: str
+    chain: dict[str, Any]
+
+
+class ProjectView(msgspec.Struct, frozen=True):
+    """A project and what of its limits is used."""
+
+    project: Project
+    used: Quota
+
+
+@dataclass(frozen=True)
+class Views:
+    """All that can be looked at."""
+
+    store: Store
+    board: Board
+    disk_host: DiskHost
+
+    async def machines(
+        self, asker: Asker, *, state: State | None = None, label: tuple[str, str] | None = None
+    ) -> list[MachineRow]:
+        """The project's machines, oldest first. A filter by label reads documents; the plain list does not."""
+        async with self.store.read() as tx:
+            if label is None:
+                rows: list[MachineRow] = list(await tx.machines.scan(project=asker.project))
+            else:
+                name, value = label
+                whole = await tx.machines.select(project=asker.project)
+                rows = [machine for machine in whole if machine.spec.labels.get(name) == value]
+        rows = [_shown(row) for row in rows]
+        return [row for row in rows if state is None or row.state is state]
+
+    async def machine(self, asker: Asker, ref: str) -> MachineView:
+        """One machine, whole."""
+        async with self.store.read() as tx:
+            return await self._machine(tx, await find(tx.machines, asker.project, "machine", ref))
+
+    async def _machine(self, tx: Transaction, machine: Machine) -> MachineView:
+        disks = tuple(await tx.disks.select(machine=machine.id))
+        image = await tx.images.get(machine.image) if machine.image else None
+        under_way = [row for row in await tx.operations.scan(subject=machine.id) if row.state not in ENDED]
+        return MachineView(_shown(machine), disks, image.name if image else "", under_way[-1] if under_way else None)
+
+    async def wait_machine(self, asker: Asker, ref: str, *, until: Stage, wait_s: float) -> MachineView:
+        """The machine when it has reached `until`, can reach it no more, or time is over."""
+        machine_id = (await self.machine(asker, ref)).machine.id
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
+        with self.board.changes.listen(machine_id) as changes:
+            view = await self.machine(asker, machine_id)
+            while not _reached(view, until) and await changes.wait(deadline - clock()):
+                view = await self.machine(asker, machine_id)
+        return view
+
+    async def disks(self, asker: Asker) -> list[Disk]:
+        async with self.store.read() as tx:
+            return await tx.disks.select(project=asker.project)
+
+    async def disk(self, asker: Asker, ref: str) -> DiskView:
+        """One disk, with its file looked at."""
+        async with self.store.read() as tx:
+            disk = await find(tx.disks, asker.project, "disk", ref)
+            machine = await tx.machines.get(disk.machine) if disk.machine else None
+            image = await tx.images.get(disk.image) if disk.image else None
+        chain: Mapping[str, Any] = await self.disk_host.describe(disk, image)
+        return DiskView(disk, machine.name if machine else "", dict(chain))
+
+    async def images(self, asker: Asker) -> list[Image]:
+        """The project's images and the public ones, oldest first."""
+        async with self.store.read() as tx:
+            own = await tx.images.select(project=asker.project)
+            public = [image for image in await tx.images.select(public=True) if image.project != asker.project]
+        return sorted([*own, *public], key=lambda image: (image.created_at, image.id))
+
+    async def image(self, asker: Asker, ref: str) -> Image:
+        async with self.store.read() as tx:
+            return await find_image(tx.images, asker.project, ref)
+
+    async def keys(self, asker: Asker) -> list[Key]:
+        async with self.store.read() as tx:
+            return await tx.keys.select(project=asker.project)
+
+    async def tokens(self, asker: Asker) -> list[Token]:
+        """The project's tokens, without their digests."""
+        async with self.store.read() as tx:
+            tokens = await tx.tokens.select(project=asker.project)
+        return [msgspec.structs.replace(token, digest="") for token in tokens]
+
+    async def projects(self, asker: Asker) -> list[Project]:
+        """All projects for the operator of the house, the own one for anyone else."""
+        async with self.store.read() as tx:
+            projects = await tx.projects.select()
+        return [project for project in projects if asker.house or project.id == asker.project]
+
+    async def project(self, asker: Asker, ref: str) -> ProjectView:
+        """A project with what it uses."""
+        for project in await self.projects(asker):
+            if ref in (project.id, project.name):
+                async with self.store.read() as tx:
+                    machines = await tx.machines.scan(project=project.id)
+                    disks = await tx.disks.select(project=project.id)
+                return ProjectView(project, used(machines, disks))
+        raise NotFound(f"there is no project {ref!r}", subject=f"project {ref}", field="project", value=ref)
+
+    async def operations(self, asker: Asker, *, all: bool) -> list[OperationRow]:
+        """Operations that have not ended; with `all` the ended ones too."""
+        async with self.store.read() as tx:
+            rows = await tx.operations.scan(project=asker.project)
+        return [row for row in rows if all or row.state not in ENDED]
+
+    async def operation(self, asker: Asker, ref: str) -> Operation:
+        """One operation, with its progress; `ref` is an id."""
+        if not is_id(ref):
+            raise NotFound(
+                f"there is no operation {ref!r}",
+                subject=f"operation {ref}",
+                field="operation",
+                value=ref,
+                hint="`guest operation list --all` shows their ids",
+            )
+        async with self.store.read() as tx:
+            return self.board.shown(await find(tx.operations, asker.project, "operation", ref))
+
+    async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> tuple[Operation, str]:
+        """The operation and a stamp of what was seen, as soon as it differs from `after`, or time is over."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
+        with self.board.changes.listen(ref) as changes:
+            operation = await self.operation(asker, ref)
+            while _still(operation, after) and await changes.wait(deadline - clock()):
+                operation = await self.operation(asker, ref)
+        return operation, _stamp(operation)
+
+    async def events(self, asker: Asker, *, after: int, limit: int) -> list[Event]:
+        """Events of the project with a number above `after`."""
+        async with self.store.read() as tx:
+            return await tx.events.after(after, asker.project, limit)
+
+    async def last_event(self) -> int:
+        """The number of the newest event: where to follow from."""
+        async with self.store.read() as tx:
+            return await tx.events.last()
+
+    async def follow(self, asker: Asker, *, after: int) -> AsyncIterator[Event]:
+        """Events of the project as they happen, from `after` on, without an end."""
+        with self.board.changes.listen(EVERYTHING) as changes:
+            while True:
+                batch = await self.events(asker, after=after, limit=200)
+                for event in batch:
+                    after = event.number
+                    yield event
+                if not batch:
+                    await changes.wait(_POLL_S)
+
+
+_POLL_S = 30.0
+_ORDER = list(Stage)
+
+
+def _shown(row: Any) -> Any:
+    return msgspec.structs.replace(row, state=shown_state(row))
+
+
+def _reached(view: MachineView, until: Stage) -> bool:
+    """Whether the wait is over: the stage is reached, or nothing under way can lead there."""
+    machine = view.machine
+    if machine.stage and _ORDER.index(machine.stage) >= _ORDER.index(until):
+        return True
+    return view.operation is None and machine.power is not Power.RUNNING
+
+
+def _still(operation: Operation, after: str) -> bool:
+    return operation.state not in ENDED and _stamp(operation) == after
+
+
+def _stamp(operation: Operation) -> str:
+    percent = "" if operation.percent is None else f"{operation.percent:.0f}"
+    return f"{operation.state.value}/{operation.step}/{operation.phase}/{percent}"

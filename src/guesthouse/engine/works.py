@@ -1,0 +1,213 @@
+"""Operations on images and disks: walking the steps of their kind.
+
+Rules
+-----
+1. After each step its context is stored with the name of the next one: whoever takes it up goes on there.
+2. The last step done, the subject's row is finished in the same transaction that ends the operation.
+3. A failed or cancelled one is undone on the host first, then in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from guesthouse.engine.kinds import KINDS, Kind, Undo
+from guesthouse.engine.owners import Wakes
+from guesthouse.engine.progress import Board
+from guesthouse.engine.records import end_operation
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError
+from guesthouse.model.machine import DiskFormat
+from guesthouse.model.resources import ENDED, Disk, DiskState, Image, ImageState, Operation, OperationState
+from guesthouse.ports import Checkpoint, DiskHost, ImageHost, Progress, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Works:
+    """The work of an image's or a disk's owner."""
+
+    store: Store
+    images: ImageHost
+    disks: DiskHost
+    board: Board
+    checkpoint: Checkpoint
+
+    async def __call__(self, subject: str, wakes: Wakes) -> None:
+        """Do what is open for this subject, oldest first."""
+        while (operation := await self._next(subject)) is not None:
+            await self._run(operation, wakes)
+
+    async def _next(self, subject: str) -> Operation | None:
+        async with self.store.write() as tx:
+            for row in await tx.operations.scan(subject=subject):
+                if row.state in ENDED:
+                    continue
+                operation = await tx.operations.get(row.id)
+                if operation is None:
+                    continue
+                if operation.state is OperationState.WAITING:
+                    changes = {"state": OperationState.RUNNING, "epoch": operation.epoch + 1}
+                    await tx.operations.update(operation.id, {"epoch": operation.epoch}, **changes)
+                    operation = msgspec.structs.replace(operation, **changes)
+                return operation
+        return None
+
+    async def _run(self, operation: Operation, wakes: Wakes) -> None:
+        kind = KINDS[operation.kind]
+        try:
+            if operation.state is not OperationState.UNDOING:
+                operation = await self._walk(kind, operation, wakes)
+                await self._finish(kind, operation)
+                return
+        except GuesthouseError as error:
+            operation = await self._mark_undoing(operation, error)
+        except OSError as error:
+            operation = await self._mark_undoing(operation, Failed(f"{kind.phase}: {error}"))
+        await self._undo(kind, operation)
+
+    async def _walk(self, kind: Kind, operation: Operation, wakes: Wakes) -> Operation:
+        start = kind.steps.index(operation.step) if operation.step in kind.steps else 0
+        for step, following in zip(kind.steps[start:], (*kind.steps[start + 1 :], ""), strict=True):
+            await self.checkpoint(kind.name, step, "before")
+            progress = self.board.reporter(operation, step)
+            progress(kind.phase)
+            added = await self._until_cancelled(self._perform(operation, step, progress), operation, wakes)
+            context = {**operation.context, **added}
+            operation = msgspec.structs.replace(operation, context=context)
+            if following:
+                async with self.store.write() as tx:
+                    expect = {"epoch": operation.epoch}
+                    await tx.operations.update(operation.id, expect, step=following, context=context)
+            await self.checkpoint(kind.name, step, "after")
+        return operation
+
+    async def _until_cancelled(self, work: Any, operation: Operation, wakes: Wakes) -> Mapping[str, Any]:
+        """Await one step; raises `Conflict` when its operation is cancelled meanwhile."""
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                if await self._is_cancelled(operation):
+                    raise Conflict("cancelled", subject=f"operation {operation.id}")
+                woken = asyncio.ensure_future(wakes.interrupt.wait())
+                await asyncio.wait((doing, woken), return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+                wakes.take()
+        finally:
+            if not doing.done():
+                doing.cancel()
+                await asyncio.wait((doing,))
+        result: Mapping[str, Any] = doing.result()
+        return result
+
+    async def _is_cancelled(self, operation: Operation) -> bool:
+        async with self.store.read() as tx:
+            row = await tx.operations.get(operation.id)
+        return row is None or row.cancel_requested
+
+    async def _perform(self, operation: Operation, step: str, progress: Progress) -> Mapping[str, Any]:
+        subject = await self._subject(operation)
+        if isinstance(subject, Image):
+            return await self.images.perform(operation.kind, step, subject, operation.context, progress)
+        async with self.store.read() as tx:
+            image = await tx.images.get(subject.image) if subject.image else None
+        context = {**operation.context, "image": msgspec.to_builtins(image)} if image else operation.context
+        await self.disks.perform(operation.kind, step, subject, context, progress)
+        return {}
+
+    async def _subject(self, operation: Operation) -> Image | Disk:
+        async with self.store.read() as tx:
+            if operation.subject_kind == "image":
+                subject: Image | Disk | None = await tx.images.get(operation.subject)
+            else:
+                subject = await tx.disks.get(operation.subject)
+        if subject is None:
+            raise Failed(f"the {operation.subject_kind} is gone", subject=operation.subject_name)
+        return subject
+
+    async def _finish(self, kind: Kind, operation: Operation) -> None:
+        async with self.store.write() as tx:
+            await _FINISH[kind.name](tx, operation)
+            await end_operation(tx, operation, OperationState.DONE, None, **operation.context.get("result", {}))
+        self._over(operation)
+
+    async def _mark_undoing(self, operation: Operation, error: GuesthouseError) -> Operation:
+        log.warning("%s of %s: %s", operation.kind, operation.subject_name, error)
+        changes = {"state": OperationState.UNDOING, "error": error.as_dict()}
+        async with self.store.write() as tx:
+            await tx.operations.update(operation.id, {"epoch": operation.epoch}, **changes)
+            row = await tx.operations.get(operation.id)
+        return row or msgspec.structs.replace(operation, **changes)
+
+    async def _undo(self, kind: Kind, operation: Operation) -> None:
+        try:
+            subject = await self._subject(operation)
+            if isinstance(subject, Image):
+                await self.images.discard(subject, {**operation.context, "kind": kind.name})
+            else:
+                context = {**operation.context, "undo": kind.name}
+                await self.disks.perform(kind.name, "undo", subject, context, self.board.reporter(operation, "undo"))
+        except (GuesthouseError, OSError):
+            log.exception("undoing %s of %s", kind.name, operation.subject_name)
+        ended = OperationState.CANCELLED if operation.cancel_requested else OperationState.FAILED
+        async with self.store.write() as tx:
+            if kind.undo is Undo.REMOVE:
+                await (tx.images if operation.subject_kind == "image" else tx.disks).delete(operation.subject)
+            elif operation.subject_kind == "disk" and kind.undo is Undo.RESTORE:
+                await tx.disks.update(operation.subject, {}, state=DiskState.READY)
+            await end_operation(tx, operation, ended, None)
+        self._over(operation)
+
+    def _over(self, operation: Operation) -> None:
+        self.board.forget(operation.id)
+        self.board.changes.ring(operation.subject)
+
+
+async def _publish_image(tx: Transaction, operation: Operation) -> None:
+    facts = operation.context.get("facts", {})
+    await tx.images.update(operation.subject, {}, state=ImageState.READY, **facts)
+
+
+async def _remove_image(tx: Transaction, operation: Operation) -> None:
+    await tx.images.delete(operation.subject)
+
+
+async def _nothing(tx: Transaction, operation: Operation) -> None:
+    """The subject's row stays as it is."""
+
+
+async def _disk_made(tx: Transaction, operation: Operation) -> None:
+    await tx.disks.update(operation.subject, {}, state=DiskState.READY)
+
+
+async def _disk_grown(tx: Transaction, operation: Operation) -> None:
+    size_mib = operation.context["size_mib"]
+    await tx.disks.update(operation.subject, {}, state=DiskState.READY, size_mib=size_mib)
+
+
+async def _disk_converted(tx: Transaction, operation: Operation) -> None:
+    disk_format = DiskFormat(operation.context["format"])
+    await tx.disks.update(operation.subject, {}, state=DiskState.READY, format=disk_format, image="")
+
+
+async def _remove_disk(tx: Transaction, operation: Operation) -> None:
+    await tx.disks.delete(operation.subject)
+
+
+_FINISH = {
+    "image.build": _publish_image,
+    "image.import": _publish_image,
+    "image.pull": _publish_image,
+    "image.export": _nothing,
+    "image.delete": _remove_image,
+    "disk.create": _disk_made,
+    "disk.resize": _disk_grown,
+    "disk.convert": _disk_converted,
+    "disk.delete": _remove_disk,
+}
