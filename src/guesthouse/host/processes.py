@@ -53,14 +53,16 @@ async def run(
     limits: Limits | None = None,
     timeout_s: float | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_output: Callable[[str], None] | None = None,
     subject: str = "",
     hint: str = "",
 ) -> bytes:
     """Run a program to its end and return what it wrote to standard output.
 
     `on_line` sees every line of standard error as it comes (a carriage return ends a line too, as progress
-    meters write it). Raises `ChildFailed` with command and last lines when it ends badly, `Failed` when it is
-    not installed, `TimedOut` after `timeout_s`.
+    meters write it); `on_output` sees those of standard output, of which then only the end is returned.
+    Raises `ChildFailed` with command and last lines when it ends badly, `Failed` when it is not installed,
+    `TimedOut` after `timeout_s`.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -81,11 +83,9 @@ async def run(
         ) from error
     try:
         async with asyncio.timeout(timeout_s):
-            output, said = await _communicate(process, stdin, on_line)
+            output, said = await _communicate(process, stdin, on_line, on_output)
     except TimeoutError as error:
-        raise TimedOut(
-            f"{argv[0]} did not end within {timeout_s:g} s: {' '.join(argv)}", subject=subject
-        ) from error
+        raise TimedOut(f"{argv[0]} did not end within {timeout_s:g} s: {' '.join(argv)}", subject=subject) from error
     finally:
         await _end(process)
     if process.returncode:
@@ -96,17 +96,20 @@ async def run(
 
 
 async def _communicate(
-    process: asyncio.subprocess.Process, stdin: bytes, on_line: Callable[[str], None] | None
+    process: asyncio.subprocess.Process,
+    stdin: bytes,
+    on_line: Callable[[str], None] | None,
+    on_output: Callable[[str], None] | None,
 ) -> tuple[bytes, str]:
     assert process.stdout is not None
     assert process.stderr is not None
     async with asyncio.TaskGroup() as tasks:
-        output = tasks.create_task(process.stdout.read())
+        output = tasks.create_task(_lines(process.stdout, on_output) if on_output else process.stdout.read())
         said = tasks.create_task(_lines(process.stderr, on_line))
         if process.stdin is not None:
             tasks.create_task(_feed(process.stdin, stdin))
     await process.wait()
-    return output.result(), said.result()
+    return output.result(), said.result().decode(errors="replace")
 
 
 async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
@@ -116,7 +119,7 @@ async def _feed(pipe: asyncio.StreamWriter, data: bytes) -> None:
     pipe.close()
 
 
-async def _lines(pipe: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> str:
+async def _lines(pipe: asyncio.StreamReader, on_line: Callable[[str], None] | None) -> bytes:
     kept, rest = b"", b""
     while chunk := await pipe.read(16 * 1024):
         kept = (kept + chunk)[-_KEPT_OUTPUT_BYTES:]
@@ -126,7 +129,7 @@ async def _lines(pipe: asyncio.StreamReader, on_line: Callable[[str], None] | No
                 on_line(line.decode(errors="replace"))
     if rest and on_line is not None:
         on_line(rest.decode(errors="replace"))
-    return kept.decode(errors="replace")
+    return kept
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
