@@ -39,7 +39,8 @@ def show_mib(mib: int) -> str:
     """A size for people: ``512M``, ``2G``, ``1.5G``; `parse_mib` reads it back to the same number."""
     for unit, factor in (("T", 1024 * 1024), ("G", 1024)):
         if mib >= factor and mib * 2 % factor == 0:
-            return f"{mib / factor:g}{unit}"
+            half = ".5" if mib % factor else ""
+            return f"{mib // factor}{half}{unit}"
     return f"{mib}M"
 
 
