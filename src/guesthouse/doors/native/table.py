@@ -1,0 +1,164 @@
+"""The native door as a table: one row an operation. Paths are below ``/v1``.
+
+To add an operation, add a row. Routing, docs/api.md, the OpenAPI document and the tests read this table; nothing
+else knows the operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guesthouse.doors.native import metrics, sessions, views
+from guesthouse.doors.native.documents import (
+    Command,
+    DiskDocument,
+    Ended,
+    EventFollow,
+    EventRange,
+    FilePut,
+    FileRef,
+    HouseDocument,
+    LogTail,
+    MachineDocument,
+    MachineFilter,
+    MachineWait,
+    NewTokenDocument,
+    OfDisk,
+    OfImage,
+    OfMachine,
+    OfProject,
+    OperationDocument,
+    OperationFilter,
+    OperationWait,
+    ProjectDocument,
+    ScreenDocument,
+    SshDocument,
+    TokenDocument,
+)
+from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
+from guesthouse.engine import intents
+from guesthouse.engine.accept import Removed
+from guesthouse.model.machine import MachineRow
+from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role
+from guesthouse.ports import Capacity, Finding
+
+_LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202}
+_INSIDE: dict[str, Any] = {"role": Role.OPERATOR}
+
+HOUSE = (
+    see("GET", "/house", views.house, "The daemon: version, accelerator, and who it takes you for", HouseDocument),
+    see("GET", "/host", views.capacity, "What the host has and what is free of it", Capacity, house=True),
+    see("GET", "/host/check", views.findings, "What was looked at on the host, and what mends it", list[Finding],
+        house=True),
+    see("GET", "/openapi.json", views.openapi, "This door as an OpenAPI 3.1 document", dict[str, Any]),
+    see("GET", "/metrics", metrics.scrape, "Metrics for Prometheus; those of the host for the house's operators",
+        Content(metrics.MEDIA_TYPE)),
+)  # fmt: skip
+
+MACHINES = (
+    ask("POST", "/machines", intents.Launch, "Make a machine and start it", **_LATER,
+        body_limit_bytes=DOCUMENT_BYTES),
+    see("GET", "/machines", views.machines, "List machines", list[MachineRow], MachineFilter),
+    see("GET", "/machines/{machine}", views.machine, "Show a machine", MachineDocument, OfMachine),
+    ask("PUT", "/machines/{name}", intents.Apply, "Make the machine described, or change the one there into it",
+        **_LATER, build=views.apply_named, body_limit_bytes=DOCUMENT_BYTES),
+    ask("PATCH", "/machines/{machine}", intents.Change, "Change a machine; fields not said stay", **_LATER),
+    ask("DELETE", "/machines/{machine}", intents.Delete, "Delete a machine, with or without its disks", **_LATER),
+    ask("POST", "/machines/{machine}/start", intents.Start, "Start a machine", **_LATER),
+    ask("POST", "/machines/{machine}/stop", intents.Stop, "Shut a machine down, by force when it takes too long",
+        **_LATER),
+    ask("POST", "/machines/{machine}/restart", intents.Restart, "Stop a machine and start it again", **_LATER),
+    ask("POST", "/machines/{machine}/pause", intents.Pause, "Halt a machine's vCPUs", **_LATER),
+    ask("POST", "/machines/{machine}/resume", intents.Resume, "Let a paused machine go on", **_LATER),
+    ask("POST", "/machines/{machine}/rename", intents.Rename, "Give a machine another name", **_LATER),
+    ask("POST", "/machines/{machine}/forwards", intents.ForwardAdd, "Forward a port of the host to a machine",
+        **_LATER),
+    ask("DELETE", "/machines/{machine}/forwards/{protocol}/{guest_port}", intents.ForwardRemove,
+        "Take a port forward away", **_LATER),
+    see("GET", "/machines/{machine}/wait", views.wait_machine,
+        "The machine, once it is so far, or can no more be, or the time is over", MachineDocument, MachineWait,
+        waits=True),
+)  # fmt: skip
+
+INSIDE = (
+    see("GET", "/machines/{machine}/ssh", views.ssh, "How to log in to a machine", SshDocument, OfMachine, **_INSIDE),
+    see("GET", "/machines/{machine}/log", views.log, "The end of what a machine wrote to its console", TEXT, LogTail,
+        **_INSIDE),
+    see("POST", "/machines/{machine}/exec", views.execute, "Run a program in the guest, through its agent", Ended,
+        OfMachine, body=Command, body_limit_bytes=STDIN_BYTES, waits=True, **_INSIDE),
+    see("GET", "/machines/{machine}/files", views.read_file, "Read a file of the guest, through its agent", OCTETS,
+        FileRef, **_INSIDE),
+    see("PUT", "/machines/{machine}/files", views.write_file, "Write a file in the guest, through its agent", None,
+        FilePut, body=OCTETS, status=204, waits=True, **_INSIDE),
+    see("GET", "/machines/{machine}/screen", views.screen, "Where the machine's screen is", ScreenDocument, OfMachine,
+        local=True, **_INSIDE),
+    follow("/machines/{machine}/console", sessions.console, "The serial console: binary frames both ways", OfMachine,
+        OCTETS, **_INSIDE),
+)  # fmt: skip
+
+DISKS = (
+    ask("POST", "/disks", intents.DiskCreate, "Make an empty disk", **_LATER),
+    see("GET", "/disks", views.disks, "List disks", list[Disk]),
+    see("GET", "/disks/{disk}", views.disk, "Show a disk and its files", DiskDocument, OfDisk),
+    ask("DELETE", "/disks/{disk}", intents.DiskDelete, "Delete a disk that no machine has", **_LATER),
+    ask("POST", "/disks/{disk}/attach", intents.DiskAttach, "Give a disk to a machine, live where that can be",
+        **_LATER),
+    ask("POST", "/disks/{disk}/detach", intents.DiskDetach, "Take a disk from its machine", **_LATER),
+    ask("POST", "/disks/{disk}/resize", intents.DiskResize, "Make a disk larger", **_LATER),
+    ask("POST", "/disks/{disk}/convert", intents.DiskConvert, "Change a disk's format", **_LATER),
+)  # fmt: skip
+
+IMAGES = (
+    see("GET", "/images", views.images, "List images: the project's own and public ones", list[Image]),
+    see("GET", "/images/{image}", views.image, "Show an image, by name, id or family", Image, OfImage),
+    ask("POST", "/images/build", intents.ImageBuild, "Build an image from the host's Debian packages", **_LATER),
+    ask(
+        "POST", "/images/import", intents.ImageImport, "Take a disk image from a file of the host or a URL", **_LATER
+    ),
+    ask("POST", "/images/pull", intents.ImagePull, "Fetch an image from an image server", **_LATER),
+    ask("POST", "/images/{image}/export", intents.ImageExport, "Write an image to a file of the host", **_LATER),
+    ask("DELETE", "/images/{image}", intents.ImageDelete, "Delete an image that no machine uses", **_LATER),
+)  # fmt: skip
+
+KEYS = (
+    ask("POST", "/keys", intents.KeyAdd, "Add an SSH key: machines launched afterwards get it", Key, status=201),
+    see("GET", "/keys", views.keys, "List SSH keys", list[Key]),
+    ask("DELETE", "/keys/{key}", intents.KeyDelete, "Delete an SSH key", Removed),
+)
+
+PROJECTS = (
+    ask("POST", "/projects", intents.ProjectCreate, "Make a project", Project, status=201),
+    see("GET", "/projects", views.projects, "List projects", list[Project]),
+    see("GET", "/projects/{project}", views.project, "Show a project, its quota and what it uses", ProjectDocument,
+        OfProject),
+    ask("PATCH", "/projects/{project}", intents.ProjectChange, "Set a project's quota", Project),
+    ask("DELETE", "/projects/{project}", intents.ProjectDelete, "Delete an empty project", Removed),
+    ask("POST", "/tokens", intents.TokenCreate, "Make a bearer token; its secret is told once", NewTokenDocument,
+        status=201),
+    see("GET", "/tokens", views.tokens, "List tokens", list[TokenDocument], role=Role.ADMIN),
+    ask("DELETE", "/tokens/{token}", intents.TokenDelete, "Delete a token", Removed),
+)  # fmt: skip
+
+OPERATIONS = (
+    see("GET", "/operations", views.operations, "List operations", list[OperationRow], OperationFilter),
+    see("GET", "/operations/{operation}", views.operation, "Show an operation, waiting for its end or its progress",
+        OperationDocument, OperationWait, waits=True),
+    ask("POST", "/operations/{operation}/cancel", intents.OperationCancel, "Ask an operation to stop and undo itself",
+        **_LATER),
+    see("GET", "/events", views.events, "List what happened", list[Event], EventRange),
+    follow("/events", sessions.events, "What happens, one event a text frame, as JSON", EventFollow,
+        Content("application/json")),
+)  # fmt: skip
+
+GROUPS: dict[str, tuple[Row, ...]] = {
+    "House": HOUSE,
+    "Machines": MACHINES,
+    "Inside machines": INSIDE,
+    "Disks": DISKS,
+    "Images": IMAGES,
+    "Keys": KEYS,
+    "Projects and tokens": PROJECTS,
+    "Operations and events": OPERATIONS,
+}
+
+TABLE: tuple[Row, ...] = tuple(row for rows in GROUPS.values() for row in rows)
