@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.golden.golden"]
+pytest_plugins = ["tests.golden.golden", "tests.postgres"]

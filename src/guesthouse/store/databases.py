@@ -19,7 +19,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,9 +29,8 @@ from sqlalchemy.pool import NullPool
 from guesthouse.model.errors import Invalid
 from guesthouse.store import failures
 
-LOCK_TIMEOUT_S = 10
-_READERS = 4
-_MORE_READERS = 28
+# A read takes a millisecond of one processor: more at once would only be more threads, or server processes.
+_READERS = 6
 # "guesthou" read as a number: the advisory lock of writers, and what they tell on commit.
 _LOCK = 0x6775657374686F75
 CHANNEL = "guesthouse"
@@ -49,7 +47,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Database:
-    """One kind of database. `poll_s` is how often followers look by themselves, None where hints are never lost."""
+    """One kind of database. `poll_s` is how often followers look by themselves, None where hints are never lost.
+
+    `starter` is for a start, which looks at the tables as such and may change them; it begins as a writer by hand.
+    """
 
     driver: str
     reader: Side
@@ -58,62 +59,55 @@ class Database:
     poll_s: float | None
 
 
-_SQLITE_OPTIONS = MappingProxyType({"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}})
-_SQLITE_FULL = "PRAGMA synchronous=FULL"
+def _sqlite(lock_timeout_s: float) -> Database:
+    # Python is to begin no transactions by itself: it would begin none for a reader.
+    options = {"connect_args": {"timeout": lock_timeout_s, "isolation_level": None}}
+    durable = "PRAGMA synchronous=FULL"
+    return Database(
+        driver="sqlite+aiosqlite",
+        reader=Side(options, ("PRAGMA query_only=ON",), "BEGIN"),
+        writer=Side(
+            options, (durable, "PRAGMA foreign_keys=ON", "PRAGMA journal_size_limit=4194304"), "BEGIN IMMEDIATE"
+        ),
+        # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
+        starter=Side(options, ("PRAGMA journal_mode=WAL", durable)),
+        poll_s=None,
+    )
 
-SQLITE = Database(
-    driver="sqlite+aiosqlite",
-    reader=Side(_SQLITE_OPTIONS, ("PRAGMA query_only=ON",), "BEGIN"),
-    writer=Side(
-        _SQLITE_OPTIONS,
-        (_SQLITE_FULL, "PRAGMA foreign_keys=ON", "PRAGMA journal_size_limit=4194304"),
-        "BEGIN IMMEDIATE",
-    ),
-    # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
-    starter=Side(_SQLITE_OPTIONS, ("PRAGMA journal_mode=WAL", _SQLITE_FULL)),
-    poll_s=None,
-)
 
-_POSTGRESQL_OPTIONS = MappingProxyType(
-    {
-        "pool_pre_ping": True,  # a server that was restarted is no error to anyone
+def _postgresql(lock_timeout_s: float) -> Database:
+    settings = {
+        "application_name": "guesthouse",
+        "lock_timeout": f"{lock_timeout_s * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{lock_timeout_s * 3000:.0f}",
+        "jit": "off",
+    }
+    common = {
+        "pool_pre_ping": True,  # a server that was restarted meanwhile is no error to anyone
         "connect_args": {
-            "timeout": LOCK_TIMEOUT_S,
-            "command_timeout": 3 * LOCK_TIMEOUT_S,
-            "server_settings": {
-                "application_name": "guesthouse",
-                "lock_timeout": f"{LOCK_TIMEOUT_S}s",
-                "idle_in_transaction_session_timeout": f"{3 * LOCK_TIMEOUT_S}s",
-                "jit": "off",
-            },
+            "timeout": lock_timeout_s,
+            "command_timeout": 3 * lock_timeout_s,
+            "server_settings": settings,
         },
     }
-)
+    snapshot = {"isolation_level": "REPEATABLE READ", "execution_options": {"postgresql_readonly": True}}
+    latest = {"isolation_level": "READ COMMITTED"}
+    return Database(
+        driver="postgresql+asyncpg",
+        reader=Side(common | snapshot),
+        # One way to the server for both: what is told now is heard when the transaction commits.
+        writer=Side(common | latest, on_begin=f"SELECT pg_advisory_xact_lock({_LOCK}), pg_notify('{CHANNEL}', '')"),
+        starter=Side(common | latest),
+        poll_s=5.0,
+    )
 
-POSTGRESQL = Database(
-    driver="postgresql+asyncpg",
-    reader=Side(
-        {
-            **_POSTGRESQL_OPTIONS,
-            "isolation_level": "REPEATABLE READ",
-            "execution_options": {"postgresql_readonly": True},
-        }
-    ),
-    # One way to the server for both: what is told now is heard when the transaction commits.
-    writer=Side(
-        {**_POSTGRESQL_OPTIONS, "isolation_level": "READ COMMITTED"},
-        on_begin=f"SELECT pg_advisory_xact_lock({_LOCK}), pg_notify('{CHANNEL}', '')",
-    ),
-    starter=Side({**_POSTGRESQL_OPTIONS, "isolation_level": "READ COMMITTED"}),
-    poll_s=5.0,
-)
 
 _DATABASES = {
-    "sqlite": SQLITE,
-    "sqlite+aiosqlite": SQLITE,
-    "postgres": POSTGRESQL,
-    "postgresql": POSTGRESQL,
-    "postgresql+asyncpg": POSTGRESQL,
+    "sqlite": _sqlite,
+    "sqlite+aiosqlite": _sqlite,
+    "postgres": _postgresql,
+    "postgresql": _postgresql,
+    "postgresql+asyncpg": _postgresql,
 }
 _FORMS = "write it like sqlite:////var/lib/guesthouse/guesthouse.db or postgresql://user:password@host/name"
 
@@ -127,15 +121,15 @@ class Place:
     name: str
 
     def reader(self) -> AsyncEngine:
-        """Connections for readers: a few are kept, more are opened in a rush."""
-        return self._engine(self.database.reader, pool_size=_READERS, max_overflow=_MORE_READERS)
+        """Connections for readers, opened as they are wanted and then kept; who finds none free waits."""
+        return self._engine(self.database.reader, pool_size=_READERS, max_overflow=0)
 
     def writer(self) -> AsyncEngine:
         """The one connection that writes."""
         return self._engine(self.database.writer, pool_size=1, max_overflow=0)
 
     def starter(self) -> AsyncEngine:
-        """Connections for a start, which looks at the tables as such; they begin as a writer when told to."""
+        """Connections for a start; none is kept."""
         return self._engine(self.database.starter, poolclass=NullPool)
 
     def _engine(self, side: Side, **pool: Any) -> AsyncEngine:
@@ -162,7 +156,7 @@ class Place:
         An existing file is not opened: closing it again would drop the locks that this process has on it
         (sqlite.org/howtocorrupt.html, 2.2).
         """
-        if self.database is not SQLITE:
+        if self.url.get_backend_name() != "sqlite":
             return
         with failures.named(self.name):
             try:
@@ -171,18 +165,21 @@ class Place:
                 return
 
 
-def locate(url: str) -> Place:
+def locate(url: str, lock_timeout_s: float = 10.0) -> Place:
     """The database that a URL means; raises `Invalid` for one that we do not speak."""
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
-        raise Invalid(f"database URL {url!r} is not a URL", field="database", hint=_FORMS) from None
-    database = _DATABASES.get(parsed.drivername)
-    if database is None:
+        raise Invalid("database URL is not a URL", field="database", value=url, hint=_FORMS) from None
+    if parsed.drivername not in _DATABASES:
+        name = parsed.drivername
         raise Invalid(
-            f"database URL names {parsed.drivername!r}", field="database", value=parsed.drivername, hint=_FORMS
+            f"database URL names {name!r}, which we do not speak", field="database", value=name, hint=_FORMS
         )
-    if database is SQLITE and (parsed.database or ":memory:") == ":memory:":
+    database = _DATABASES[parsed.drivername](lock_timeout_s)
+    parsed = parsed.set(drivername=database.driver)
+    if parsed.get_backend_name() != "sqlite":
+        return Place(database, parsed, f"{parsed.database} on {parsed.host or parsed.query.get('host', 'localhost')}")
+    if (parsed.database or ":memory:") == ":memory:":
         raise Invalid("database URL names no file: nothing would last", field="database", value=url, hint=_FORMS)
-    name = str(parsed.database) if database is SQLITE else parsed.render_as_string(hide_password=True)
-    return Place(database, parsed.set(drivername=database.driver), name)
+    return Place(database, parsed, str(parsed.database))

@@ -13,7 +13,8 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Generic, NamedTuple, cast
 
@@ -31,18 +32,38 @@ _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.ins
 
 
 class Session:
-    """A connection in a transaction; `execute` raises the driver's errors as ours."""
+    """A connection in a transaction. It raises the driver's errors as ours; after one, the transaction is over.
+
+    PostgreSQL refuses what follows a failed statement; SQLite may have rolled back already and would run it
+    outside of any transaction. Neither is left to chance.
+    """
 
     def __init__(self, connection: AsyncConnection, database: str) -> None:
         self._connection = connection
         self._database = database
+        self._usable = True
         self.dialect = connection.dialect.name
 
     async def execute(
         self, statement: sa.Executable, values: Mapping[str, Any] | None = None
     ) -> sa.CursorResult[Any]:
-        with failures.named(self._database):
+        """Run a statement to its end."""
+        with self._statement():
             return await self._connection.execute(statement, values)
+
+    async def commit(self) -> None:
+        """Keep what was done."""
+        with self._statement():
+            await self._connection.commit()
+
+    @contextmanager
+    def _statement(self) -> Iterator[None]:
+        if not self._usable:
+            raise RuntimeError("a statement of this transaction failed, or still runs: its block must be left")
+        self._usable = False
+        with failures.named(self._database):
+            yield
+        self._usable = True
 
 
 class RecordTable(Generic[Record, Row]):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from guesthouse.store import failures, schema
 from guesthouse.store.changes import Bell, Line
-from guesthouse.store.databases import POSTGRESQL, Place, locate
+from guesthouse.store.databases import Place, locate
 from guesthouse.store.events import SqlEventLog
 from guesthouse.store.records import RecordTable, Session
 from guesthouse.store.versions import bring_up_to_date
@@ -39,8 +39,8 @@ class SqlTransaction:
 class SqlStore:
     """State on SQLite or PostgreSQL: `ports.Store` and `ports.Changes`.
 
-    Tasks of this process write in the order in which they asked. A block that asks for a second `write`
-    inside its own would wait for itself: that is refused as the fault it is.
+    Tasks of this process write in the order in which they asked. Inside a `write` a task may begin a `read`,
+    which sees the state before it; any other nesting would wait for itself sooner or later, and is refused.
     """
 
     def __init__(self, place: Place, reader: AsyncEngine, writer: AsyncEngine, bell: Bell, line: Line | None) -> None:
@@ -49,14 +49,16 @@ class SqlStore:
         self._writer = writer
         self._bell = bell
         self._line = line
-        self._writing = asyncio.Lock()
-        self._writing_task: asyncio.Task[object] | None = None
+        self._turn = asyncio.Lock()
+        self._readers: set[object] = set()
+        self._writers: set[object] = set()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[SqlTransaction]:
         """Look at one state of everything; it stays while the block runs, whatever is written meanwhile."""
-        async with self._begin(self._reader) as connection:
-            yield SqlTransaction(Session(connection, self._place.name))
+        with _once_a_task(self._readers, not_inside=self._readers):
+            async with self._begin(self._reader) as session:
+                yield SqlTransaction(session)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[SqlTransaction]:
@@ -64,17 +66,10 @@ class SqlStore:
 
         Raises `TimedOut` where another process keeps the database, `NoCapacity` where its disk is full.
         """
-        if self._writing_task is asyncio.current_task():
-            raise RuntimeError("a write inside a write of the same task would wait for itself")
-        async with self._writing:
-            self._writing_task = asyncio.current_task()
-            try:
-                async with self._begin(self._writer) as connection:
-                    yield SqlTransaction(Session(connection, self._place.name))
-                    with failures.named(self._place.name):
-                        await connection.commit()
-            finally:
-                self._writing_task = None
+        with _once_a_task(self._writers, not_inside=self._readers | self._writers):
+            async with self._turn, self._begin(self._writer) as session:
+                yield SqlTransaction(session)
+                await session.commit()
         self._bell.ring()
 
     async def now(self) -> float:
@@ -87,34 +82,47 @@ class SqlStore:
         return self._bell.watch(self._line, self._place.database.poll_s)
 
     @asynccontextmanager
-    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[Session]:
         async with AsyncExitStack() as stack:
             with failures.named(self._place.name):
                 connection = await stack.enter_async_context(engine.connect())
                 await connection.begin()
             # Leaving closes the connection, which takes back what was not committed, cancelled or not.
-            yield connection
+            yield Session(connection, self._place.name)
+
+
+@contextmanager
+def _once_a_task(inside: set[object], not_inside: set[object]) -> Iterator[None]:
+    task = asyncio.current_task()
+    if task in not_inside:
+        raise RuntimeError("a transaction inside a transaction of the same task would wait for itself")
+    inside.add(task)
+    try:
+        yield
+    finally:
+        inside.discard(task)
 
 
 _NOW = sa.select(schema.epoch_now())
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[SqlStore]:
+async def open_store(url: str, lock_timeout_s: float = 10.0) -> AsyncIterator[SqlStore]:
     """Open the store of a house, made or brought up to date where needed.
 
-    `url` is ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``. Raises `Invalid` for another URL, `Failed`
-    for a database that cannot be opened, is damaged, or was written by a newer version.
+    `url` is ``sqlite:///PATH`` or ``postgresql://USER@HOST/NAME``; `lock_timeout_s` is how long a write waits for
+    other processes. Raises `Invalid` for another URL, `Failed` for a database that cannot be opened, is damaged,
+    or was written by a newer version.
     """
-    place = locate(url)
+    place = locate(url, lock_timeout_s)
     await bring_up_to_date(place)
-    bell = Bell()
-    reader, writer = place.reader(), place.writer()
-    line = Line(reader, bell) if place.database is POSTGRESQL else None
-    try:
-        yield SqlStore(place, reader, writer, bell, line)
-    finally:
+    async with AsyncExitStack() as stack:
+        engines = [place.reader(), place.writer(), place.starter()]
+        for engine in engines:
+            stack.push_async_callback(engine.dispose)
+        reader, writer, listener = engines
+        bell = Bell()
+        line = Line(listener, bell) if place.database.poll_s else None
         if line:
-            await line.close()
-        await reader.dispose()
-        await writer.dispose()
+            stack.push_async_callback(line.close)
+        yield SqlStore(place, reader, writer, bell, line)
