@@ -1,0 +1,93 @@
+"""The machine that is being configured: its files, its programs, its log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LOG = "/var/log/cloud-init-output.log"
+
+
+class Refused(Exception):
+    """A part of the configuration is wrong or not known here; the message names it."""
+
+
+class Guest:
+    """Files below `root` (a scratch folder in tests), programs, and the log of all that they say."""
+
+    def __init__(self, root: str = "") -> None:
+        self.root = root
+
+    def path(self, path: str) -> str:
+        """Where the guest's absolute `path` lies for us."""
+        return self.root + path
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.path(path))
+
+    def read(self, path: str) -> str:
+        """A text file; empty when it is not there."""
+        try:
+            with open(self.path(path), encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        permissions: int = 0o644,
+        owner: tuple[int, int] | None = None,
+        append: bool = False,
+    ) -> None:
+        """Write or append to a file, making its folder; permissions hold before the first byte is in it."""
+        where = self.path(path)
+        os.makedirs(os.path.dirname(where), exist_ok=True)
+        descriptor = os.open(where, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC), permissions)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, permissions)
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            file.write(data)
+
+    def folder(self, path: str, permissions: int = 0o755, owner: tuple[int, int] | None = None) -> None:
+        """Make a folder if it is not there, and give it these permissions."""
+        where = self.path(path)
+        os.makedirs(where, exist_ok=True)
+        os.chmod(where, permissions)
+        if owner is not None:
+            os.chown(where, *owner)
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes]:
+        """Run a program to its end: exit status (128 + signal) and what it said on both streams."""
+        try:
+            done = subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        except OSError as error:
+            return 127, f"{argv[0]}: {error.strerror}\n".encode()
+        return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout
+
+    def run_logged(self, argv: Sequence[str]) -> int:
+        """Run a program whose output goes to the log as it comes; returns its exit status."""
+        os.makedirs(os.path.dirname(self.path(LOG)), exist_ok=True)
+        with open(self.path(LOG), "ab") as log:
+            try:
+                status = subprocess.run(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
+                ).returncode
+            except OSError as error:
+                log.write(f"{argv[0]}: {error.strerror}\n".encode())
+                return 127
+        return status if status >= 0 else 128 - status
+
+    def log(self, text: str) -> None:
+        """Add a line to the log."""
+        self.write(LOG, text.encode() + b"\n", append=True)
+
+    def last_lines(self, count: int) -> str:
+        """The end of the log."""
+        return "\n".join(self.read(LOG).splitlines()[-count:])

@@ -1,0 +1,71 @@
+"""The SSH server, dropbear: its host keys, the users' authorized keys, its start.
+
+Source: dropbear(8), dropbearconvert(1), authorized_keys in sshd(8).
+"""
+
+from __future__ import annotations
+
+from .guest import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .accounts import Accounts
+    from .guest import Guest
+
+_FOLDER = "/etc/dropbear"
+_PEM = "/run/host-key.pem"
+# The prefixes of cloud-config's `ssh_keys` (NAME_private, NAME_public) and the file that dropbear has for each.
+KEY_FILES = {
+    "ed25519": f"{_FOLDER}/dropbear_ed25519_host_key",
+    "ecdsa": f"{_FOLDER}/dropbear_ecdsa_host_key",
+    "rsa": f"{_FOLDER}/dropbear_rsa_host_key",
+}
+
+
+def authorize(guest: Guest, accounts: Accounts, user: str, keys: Iterable[str]) -> None:
+    """Add public keys to those by which a user may log in."""
+    owner, home = accounts.owner(user), accounts.home(user)
+    path = f"{home}/.ssh/authorized_keys"
+    lines = guest.read(path).splitlines()
+    for key in map(str.strip, keys):
+        if "\n" in key:
+            raise Refused(f"an authorized key of {user} has more than one line")
+        if key and key not in lines:
+            lines.append(key)
+    guest.folder(home, 0o700 if user == "root" else 0o755, owner)
+    guest.folder(f"{home}/.ssh", 0o700, owner)
+    guest.write(path, "".join(f"{line}\n" for line in lines).encode(), 0o600, owner)
+
+
+def set_host_key(guest: Guest, kind: str, private: str) -> None:
+    """Install a host key given in OpenSSH's or PEM form."""
+    guest.folder(_FOLDER, 0o700)
+    guest.write(_PEM, private.strip().encode() + b"\n", 0o600)
+    try:
+        status, said = guest.run(
+            ["dropbearconvert", "openssh", "dropbear", guest.path(_PEM), guest.path(KEY_FILES[kind])]
+        )
+    finally:
+        guest.write(_PEM, b"", 0o600)
+    if status:
+        raise Refused(f"{kind}_private is no key that dropbear reads: {said.decode(errors='replace').strip()}")
+
+
+def make_host_keys(guest: Guest) -> None:
+    """Make an ed25519 host key where no key was given: the other kinds take long and are not needed."""
+    if any(guest.exists(path) for path in KEY_FILES.values()):
+        return
+    guest.folder(_FOLDER, 0o700)
+    status, said = guest.run(["dropbearkey", "-t", "ed25519", "-f", guest.path(KEY_FILES["ed25519"])])
+    if status:
+        raise Refused(f"no host key could be made: {said.decode(errors='replace').strip()}")
+
+
+def start(guest: Guest, passwords: bool) -> None:
+    """Start the server. It goes to the background after it has bound its socket: once we return, it listens."""
+    keys = [part for path in KEY_FILES.values() if guest.exists(path) for part in ("-r", guest.path(path))]
+    status, said = guest.run(["dropbear", *keys, *([] if passwords else ["-s"])])
+    if status:
+        raise Refused(f"the SSH server did not start: {said.decode(errors='replace').strip()}")
