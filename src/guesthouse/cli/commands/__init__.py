@@ -1,0 +1,1 @@
+"""Commands that are no plain request: one function a row, imported when it runs."""

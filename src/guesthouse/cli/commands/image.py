@@ -1,0 +1,26 @@
+"""`guest image import`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from guesthouse.cli import perform
+from guesthouse.cli.context import Context
+from guesthouse.cli.perform import Values
+from guesthouse.cli.rows import Command
+
+_ENDINGS = re.compile(r"(\.(qcow2|raw|img|vmdk|vhd|vhdx|vdi|gz|xz|bz2|zst))+$")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9.:_-]+")
+
+
+def import_image(context: Context, row: Command, values: Values) -> int:
+    """Import an image, under its file's name if no other is given."""
+    return perform.perform(context, row, {**values, "name": values.get("name") or name_of(values["source"])})
+
+
+def name_of(source: str) -> str:
+    """The name of an image from that file or URL: its last part without endings, in the letters of names."""
+    path = urlsplit(source).path if "://" in source else source
+    return _NOT_IN_NAMES.sub("-", _ENDINGS.sub("", PurePosixPath(path).name.lower())).strip("-.:_")[:63]

@@ -1,0 +1,92 @@
+"""`guest launch` and `guest wait`: making a machine, and waiting until it is as far as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from guesthouse.cli import perform, show, wait
+from guesthouse.cli.commands.files import read_text
+from guesthouse.cli.context import Context
+from guesthouse.cli.door import segment
+from guesthouse.cli.perform import Values
+from guesthouse.cli.rows import Command
+from guesthouse.model.errors import Invalid, NotFound
+
+DEFAULT_TIMEOUT_S = 15 * 60
+
+
+def launch(context: Context, row: Command, values: Values) -> int:
+    """Make a machine, and come back when it is so far."""
+    body = _body(context, values)
+    operation = context.door.ask("POST", "/machines", None, body)
+    name = operation["subject_name"]
+    if context.no_wait:
+        context.give(operation, operation["id"])
+        return 0
+    deadline = wait.Deadline(values.get("timeout_s", DEFAULT_TIMEOUT_S))
+    done = wait.operation(context, operation, deadline)
+    perform.relist(context)
+    if values.get("no_start"):
+        context.give(done, name if context.quiet else f"made {name}; `guest start {name}` starts it")
+        return 0
+    until = "running" if values.get("paused") else values.get("until", "configured")
+    machine = wait.machine(context, operation["subject"], name, until, deadline)
+    if values.get("paused"):
+        paused = context.door.ask("POST", f"/machines/{segment(machine['id'])}/pause", None, {})
+        wait.operation(context, paused, deadline)
+        machine = context.door.ask("GET", f"/machines/{segment(machine['id'])}")
+    _give(context, machine, until, deadline)
+    return 0
+
+
+def wait_for(context: Context, row: Command, values: Values) -> int:
+    """Wait until a machine is so far."""
+    until = values.get("until", "configured")
+    deadline = wait.Deadline(values.get("timeout_s", DEFAULT_TIMEOUT_S))
+    name = values["machine"]
+    _give(context, wait.machine(context, name, name, until, deadline), until, deadline)
+    return 0
+
+
+def _give(context: Context, machine: dict[str, Any], until: str, deadline: wait.Deadline) -> None:
+    name = machine["name"]
+    if context.quiet:
+        context.give(machine, name)
+        return
+    state = "paused" if machine["state"] == "paused" else until
+    enter = f"; `guest shell {name}` enters it" if until != "running" else ""
+    context.give(machine, f"{name} is {state}{enter}")
+
+
+def _body(context: Context, values: Values) -> dict[str, Any]:
+    """The body of the request; what is not said is left to the house."""
+    body = perform.nested({key: value for key, value in values.items() if key.startswith("spec.")})
+    spec: dict[str, Any] = {"name": "", **body.get("spec", {})}
+    if forwards := values.get("forwards"):
+        first, *others = spec.get("nics") or [{}]
+        spec["nics"] = [{**first, "forwards": forwards}, *others]
+    if "user_data" in values:
+        spec["user_data"] = read_text(context, values["user_data"], "user-data")
+    if "ssh_keys" in values:
+        spec["ssh_keys"] = [_public_key(context, written) for written in values["ssh_keys"]]
+    if "labels" in values:
+        spec["labels"] = dict(values["labels"])
+    if values.get("paused") and values.get("no_start"):
+        raise Invalid("--paused and --no-start exclude each other", hint="leave one of them out")
+    return {"spec": spec, "start": not values.get("no_start", False)}
+
+
+def _public_key(context: Context, written: str) -> str:
+    """A public key by its file, or by its name in the project."""
+    if Path(written).expanduser().is_file():
+        return read_text(context, written, "ssh-key").strip()
+    for key in context.door.ask("GET", "/keys")["items"]:
+        if written in (key["name"], key["id"]):
+            return str(show.dig(key, "public"))
+    raise NotFound(
+        f"--ssh-key {written}: neither a file nor a key of this project",
+        field="ssh_keys",
+        value=written,
+        hint="`guest key list` shows the keys; a file is one like ~/.ssh/id_ed25519.pub",
+    )

@@ -1,0 +1,77 @@
+"""Completion: candidates for a parameter, and the scripts for the shells.
+
+Rules
+-----
+1. A source of candidates is one row of `SOURCES`: a list of the door and a field of its items, or fixed words.
+2. Completion never fails and never waits long: without a daemon there are no candidates.
+3. The scripts call `guest` back, with click's protocol for the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from click.shell_completion import CompletionItem, get_completion_class
+
+from guesthouse.cli.build import root
+from guesthouse.cli.context import Context
+from guesthouse.cli.terminal import standard
+from guesthouse.model.errors import GuesthouseError
+
+SHELLS = ("bash", "zsh", "fish")
+_VARIABLE = "_GUEST_COMPLETE"
+
+
+class Source(NamedTuple):
+    """Where candidates come from: a list of the door, or words."""
+
+    path: str = ""
+    field: str = "name"
+    words: tuple[str, ...] = ()
+
+
+SOURCES: Mapping[str, Source] = {
+    "machine": Source("/machines"),
+    "image": Source("/images"),
+    "disk": Source("/disks"),
+    "key": Source("/keys"),
+    "project": Source("/projects"),
+    "token": Source("/tokens"),
+    "operation": Source("/operations", "id"),
+    "recipe": Source(words=("micro", "debian")),
+    "shell": Source(words=SHELLS),
+    "file": Source(),
+}
+
+
+def candidates(
+    source: str, before: Mapping[str, Any], given: Mapping[str, Any], incomplete: str
+) -> list[CompletionItem]:
+    """Candidates that begin with what is typed. `before` and `given` are options before and behind the command."""
+    row = SOURCES[source]
+    if source == "file":
+        return [CompletionItem(incomplete, type="file")]
+    words = row.words or _told(row, {**_said(before), **_said(given)})
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def script(shell: str) -> str:
+    """The completion script of a shell."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    return kind(root(), {}, "guest", _VARIABLE).source().strip("\n")
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None and value is not False}
+
+
+def _told(row: Source, said: Mapping[str, Any]) -> tuple[str, ...]:
+    context = Context(standard(), said)
+    try:
+        return tuple(item[row.field] for item in context.door.ask("GET", row.path)["items"])
+    except (GuesthouseError, KeyError):
+        return ()
+    finally:
+        context.close()

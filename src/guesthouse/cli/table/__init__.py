@@ -1,0 +1,34 @@
+"""All commands of `guest`: the one table.
+
+To add a command, add a row to the file of its section. The command, its help, its completion, docs/cli.md and the
+tests read this table; nothing else knows the commands.
+"""
+
+from __future__ import annotations
+
+from guesthouse.cli.rows import Command, Group, Option
+from guesthouse.cli.table import house, inside, machines, storage
+
+SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, house.SECTION)
+
+COMMANDS: dict[str, Command] = {row.name: row for row in (*machines.ROWS, *inside.ROWS, *storage.ROWS, *house.ROWS)}
+
+GROUPS: dict[str, Group] = {group.name: group for group in (*machines.GROUPS, *storage.GROUPS, *house.GROUPS)}
+
+# Options of every command.
+COMMON = (
+    Option("--json", "json", "answer in JSON, errors too", switch=True),
+    Option("--quiet -q", "quiet", "no progress; of lists only the names", switch=True),
+    Option("--project -p", "project", "the project to work in (GUESTHOUSE_PROJECT, or default)", "NAME",
+           complete="project"),
+)  # fmt: skip
+
+# Options of commands that wait for an operation.
+NO_WAIT = Option("--no-wait", "no_wait", "do not wait: print the operation's id", switch=True)
+
+# Options that stand before the command: which house.
+HOUSE_OPTIONS = (
+    Option("--url", "url", "a house on another box (GUESTHOUSE_URL; its token in GUESTHOUSE_TOKEN)", "URL"),
+    Option("--ca", "ca", "authority of its certificate (GUESTHOUSE_CA)", "FILE", complete="file"),
+    Option("--fingerprint", "fingerprint", "SHA-256 of its certificate (GUESTHOUSE_FINGERPRINT)", "HEX"),
+)

@@ -1,0 +1,145 @@
+"""What people write on the command line, read into the values that the native door takes.
+
+Rules
+-----
+1. A reader takes the text of one parameter and returns what goes into the request; it raises `Invalid`
+   naming what it could not read, and how it is written.
+2. A compound value is ``key=value,key=value``; its keys are rows of a table. A key that is no row is refused.
+3. What only the house can judge (does the image exist, is the port free) is left to the house.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from guesthouse.model.errors import Invalid
+from guesthouse.model.sizes import parse_mib
+
+_YES = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def size(text: str) -> int:
+    """``512M``, ``10G`` -> MiB."""
+    return parse_mib(text, "size")
+
+
+def limit(text: str) -> int | None:
+    """A number, or ``unlimited`` -> None."""
+    return None if text == "unlimited" else whole(text)
+
+
+def size_limit(text: str) -> int | None:
+    """A size, or ``unlimited`` -> None."""
+    return None if text == "unlimited" else size(text)
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid(f"{text!r} is not a whole number", value=text, hint="write digits only, like 4")
+    return int(text)
+
+
+def truth(text: str) -> bool:
+    """``yes`` or ``no``, as switches are written in ``key=value``."""
+    if text.lower() not in _YES:
+        raise Invalid(f"{text!r} is neither yes nor no", value=text, hint="write yes or no")
+    return _YES[text.lower()]
+
+
+def seconds(text: str) -> int:
+    """``90``, ``90s``, ``5m``, ``1h`` -> seconds."""
+    unit = text[-1:].lower()
+    number, factor = (text[:-1], _DURATION_UNITS[unit]) if unit in _DURATION_UNITS else (text, 1)
+    if not (number.isascii() and number.isdigit()):
+        raise Invalid(f"{text!r} is not a length of time", value=text, hint="write it like 90s, 5m or 1h")
+    return int(number) * factor
+
+
+def port(text: str) -> int:
+    """A TCP or UDP port, 1-65535."""
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 65535:
+        raise Invalid(f"{text!r} is not a port", value=text, hint="ports go from 1 to 65535")
+    return int(text)
+
+
+def forward(text: str) -> dict[str, object]:
+    """``8080:80``, ``80`` (the house chooses the host's port), ``5353:53/udp`` -> a forward."""
+    ports, slash, protocol = text.partition("/")
+    if slash and protocol not in ("tcp", "udp"):
+        raise Invalid(
+            f"{text!r}: {protocol!r} is not a protocol", value=text, hint="write tcp or udp after the slash"
+        )
+    host, colon, guest = ports.rpartition(":")
+    read: dict[str, object] = {"guest_port": port(guest)}
+    if colon:
+        read["host_port"] = port(host)
+    if slash:
+        read["protocol"] = protocol
+    return read
+
+
+def host_path(text: str) -> str:
+    """A file of the host, by its whole path: the daemon has another working directory."""
+    return str(Path(text).expanduser().absolute())
+
+
+def host_path_or_url(text: str) -> str:
+    """A URL as it is, anything else as a file of the host."""
+    return text if "://" in text else host_path(text)
+
+
+def label(text: str) -> tuple[str, str]:
+    """``key=value`` -> the pair."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise Invalid(f"{text!r} is not a label", field="label", value=text, hint="write it like role=web")
+    return key, value
+
+
+# Key of a compound value -> (field of the request, reader).
+DISK_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "name": ("name", str),
+    "disk": ("disk", str),
+    "size": ("size_mib", size),
+    "format": ("format", str),
+    "thin": ("thin", truth),
+    "bus": ("bus", str),
+    "cache": ("cache", str),
+}
+
+NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {"model": ("model", str), "mac": ("mac", str)}
+
+
+def disk(text: str) -> dict[str, Any]:
+    """``10G`` (the root disk's size) or ``name=data,size=10G,format=raw`` -> a disk of a machine."""
+    return {"size_mib": size(text)} if "=" not in text else _compound(text, "disk", DISK_KEYS)
+
+
+def nic(text: str) -> dict[str, Any]:
+    """``e1000`` or ``model=e1000,mac=52:54:00:00:00:01`` -> a network card."""
+    return {"model": text} if "=" not in text else _compound(text, "nic", NIC_KEYS)
+
+
+def _compound(text: str, what: str, keys: Mapping[str, tuple[str, Callable[[str], object]]]) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or key not in keys:
+            raise Invalid(
+                f"{what}: {part!r} is not one of its settings",
+                field=what,
+                value=text,
+                hint=f"{what} takes {', '.join(f'{known}=…' for known in keys)}",
+            )
+        name, reader = keys[key]
+        if name in read:
+            raise Invalid(f"{what}: {key} is given twice", field=what, value=text)
+        try:
+            read[name] = reader(value)
+        except Invalid as error:
+            raise Invalid(f"{what} {key}: {error}", field=what, value=value, hint=error.hint) from None
+    return read
