@@ -50,7 +50,7 @@ class Hasher:
         names = {"sha256"} | ({expected.algorithm} if expected else set())
         self._sums = {name: hashlib.new(name) for name in sorted(names)}
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Add the next bytes."""
         for each in self._sums.values():
             each.update(data)
