@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from guesthouse.model.errors import Invalid, NotFound
 from guesthouse.qemu.block import DiskFile, blockdev
-from guesthouse.qemu.boot import Boot, Direct, Uefi
+from guesthouse.qemu.boot import Bios, Boot, Direct, Uefi
 from guesthouse.qemu.devices import Mapping, Screen, Seed
 from guesthouse.qemu.placed import Placed
 
@@ -76,8 +76,8 @@ def _machine(placed: Placed, boot: Boot) -> Options:
         "hpet": "off",
         "smm": "off",
         "dump-guest-core": "off",
-        # Without a screen the BIOS speaks on the serial console.
-        "graphics": "on" if screen else "off",
+        # A BIOS without a screen says on the serial console why it cannot start.
+        "graphics": "off" if isinstance(boot.firmware, Bios) and not screen else "on",
     }
     if isinstance(boot.firmware, Uefi):
         machine |= {"pflash0": "uefi-code", "pflash1": "uefi-variables"}

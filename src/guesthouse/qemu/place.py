@@ -9,7 +9,8 @@ Rules
 4. Disks and NICs sit on seats (`SEATS`): root ports one device each, logical units of one SCSI controller,
    ports of the AHCI controller. Disks are known by `DiskSpec.disk`, NICs by their MAC address.
 5. NICs fill the first slot of root ports first, disks the second, so that each kind is enumerated by the guest
-   in the order of the spec; either goes on in the other's slot when its own is full.
+   in the order of the spec; either goes on in the other's slot when its own is full. Only the first slot's
+   ports have the I/O ports that an e1000 needs.
 6. The SCSI controller takes a seat with the first SCSI disk and stays for good.
 
 The root bus of q35: 0 host bridge, 1 screen, 2 and 3 root ports, 4 channels, 5 rng, 6 balloon, 7 USB, 31 the
@@ -51,6 +52,7 @@ from guesthouse.qemu.devices.disk import short
 from guesthouse.qemu.placed import Placed
 
 ROOT_PORTS = 16
+IO_PORTS = 8
 SEED_SEAT = ROOT_PORTS - 1
 
 
@@ -69,7 +71,7 @@ SEATS: dict[str, SeatRow] = {
 }
 
 NIC_ORDER = tuple(range(SEED_SEAT))
-DISK_ORDER = (*range(8, SEED_SEAT), *range(8))
+DISK_ORDER = (*range(IO_PORTS, SEED_SEAT), *range(IO_PORTS))
 
 
 class BuiltInRow(NamedTuple):
@@ -82,7 +84,10 @@ class BuiltInRow(NamedTuple):
 BUILT_IN: tuple[BuiltInRow, ...] = (
     BuiltInRow(SerialConsole(id="serial0")),
     BuiltInRow(Screen(id="screen", slot=1), lambda spec: spec.screen),
-    *(BuiltInRow(RootPort(id=f"port{n}", number=n, slot=2 + n // 8, function=n % 8)) for n in range(ROOT_PORTS)),
+    *(
+        BuiltInRow(RootPort(id=f"port{n}", number=n, slot=2 + n // 8, function=n % 8, io=n < IO_PORTS))
+        for n in range(ROOT_PORTS)
+    ),
     BuiltInRow(ChannelController(id="channels", slot=4)),
     BuiltInRow(Channel(id="agent-channel", name="org.qemu.guest_agent.0", number=1), lambda spec: spec.agent),
     BuiltInRow(Channel(id="report-channel", name="org.guesthouse.report.0", number=2)),
@@ -102,9 +107,9 @@ _DISKS: dict[Bus, type[VirtioDisk | ScsiDisk | IdeDisk]] = {
 }
 _ORDERS: dict[type[Device], Sequence[int]] = {
     VirtioNet: NIC_ORDER,
-    E1000: NIC_ORDER,
+    E1000: NIC_ORDER[:IO_PORTS],
     VirtioDisk: DISK_ORDER,
-    ScsiController: DISK_ORDER[::-1],
+    ScsiController: NIC_ORDER[::-1],
     ScsiDisk: range(SEATS["lun"].seats),
     IdeDisk: range(SEATS["ahci"].seats),
 }
@@ -159,9 +164,8 @@ class _Seats:
                 self._taken.add((kind.kind, seat))
                 return seat
         raise Invalid(
-            f"the machine has more {field} than fit: there are {row.seats} {row.name}",
+            f"the machine has more {field} than fit: there are {len(_ORDERS[kind])} {row.name} for {kind.driver}",
             field=field,
-            value=row.seats + 1,
             hint=row.hint,
         )
 

@@ -12,13 +12,21 @@ from guesthouse.qemu.devices.device import BuiltIn, Mapping
 
 
 class RootPort(BuiltIn, frozen=True, kw_only=True, tag="pcie-root-port"):
-    """Port `number`; its chassis number must be unique in the machine."""
+    """Port `number`; its chassis number must be unique in the machine.
+
+    `io` sets I/O ports aside for what may be plugged: only conventional PCI devices (e1000) need them. There are
+    64 KiB in all and a bridge takes 4, so that the firmware, OVMF above all, runs out where many bridges ask.
+    """
 
     number: int
+    io: bool = False
 
     driver: ClassVar[str] = "pcie-root-port"
 
     def settings(self) -> Mapping:
-        # No I/O ports are set aside for empty ports: there are 64 KiB of them in all, 4 KiB a bridge, and the
-        # firmware (OVMF above all) runs out at the tenth. Modern virtio devices need none.
-        return {"multifunction": True, "chassis": self.number + 1, "port": self.number, "io-reserve": 0}
+        return {
+            "multifunction": True,
+            "chassis": self.number + 1,
+            "port": self.number,
+            "io-reserve": 4096 if self.io else 0,
+        }
