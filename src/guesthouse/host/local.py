@@ -1,0 +1,126 @@
+"""This box as a host: all its ports over one house, as long as the block lasts.
+
+Leaving the block ends no machine: they run on, and the next `open_host` finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from guesthouse.decide.plan import Desired, Observed, Step
+from guesthouse.host import identity
+from guesthouse.host.capabilities import Emulator
+from guesthouse.host.console import Consoles
+from guesthouse.host.disks import DiskFiles, LocalDisks
+from guesthouse.host.durable import keep_end
+from guesthouse.host.facts import LocalFacts
+from guesthouse.host.feed import Feed
+from guesthouse.host.guests import LocalGuestFiles, LocalGuests
+from guesthouse.host.keys import HouseKeyring
+from guesthouse.host.kvm import Kvm
+from guesthouse.host.machines.observe import Observer
+from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.starting import Starter
+from guesthouse.host.machines.steps import Hands
+from guesthouse.model.house import House
+from guesthouse.ports import Progress
+
+_LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 8 << 20, 1 << 20
+_LOOK_AT_LOGS_S = 10.0
+
+
+class LocalMachines:
+    """Implements `ports.MachineHost`."""
+
+    def __init__(self, observer: Observer, hands: Hands, feed: Feed) -> None:
+        self._observer = observer
+        self._hands = hands
+        self._feed = feed
+
+    async def observe(self, desired: Desired) -> Observed:
+        """Look at the machine's files and process; adopts a process that an earlier daemon left running."""
+        return await self._observer.observe(desired)
+
+    async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
+        """Do one step; doing it again after it was killed half-way, or done, has the same result."""
+        await self._hands.perform(step, desired, progress)
+
+    def follow(self) -> AsyncIterator[str]:
+        """Ids of machines in which something happens from this call on."""
+        return self._feed.follow()
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """The ports of this box."""
+
+    machines: LocalMachines
+    guests: LocalGuests
+    files: LocalGuestFiles
+    disks: LocalDisks
+    facts: LocalFacts
+    keys: HouseKeyring
+
+
+def _nothing(point: str) -> None:
+    """Nobody tests this daemon."""
+
+
+@contextlib.asynccontextmanager
+async def open_host(
+    house: House,
+    *,
+    binary: str = "qemu-system-x86_64",
+    clock: Callable[[], float] = time.time,
+    reached: Callable[[str], None] = _nothing,
+) -> AsyncIterator[LocalHost]:
+    """Open a house on this box. Whoever calls holds the house's lock: what is unfinished here is then nobody's.
+
+    `binary` is the QEMU program; `reached` is called between the parts of a start (`machines.starting.POINTS`).
+    """
+    identity.open_house(house)
+    house.cache.mkdir(parents=True, exist_ok=True)
+    _sweep(house)
+    async with asyncio.TaskGroup() as tasks:
+        feed, files = Feed(), DiskFiles(house)
+        runs = Runs(house.machines, tasks, feed)
+        emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
+        starter = Starter(house, runs, files, emulator, kvm, clock, reached)
+        background = (tasks.create_task(kvm.verdict()), tasks.create_task(_look_at_logs(runs)))
+        try:
+            yield LocalHost(
+                machines=LocalMachines(Observer(runs, files), Hands(house, runs, files, starter), feed),
+                guests=LocalGuests(runs, Consoles(tasks)),
+                files=LocalGuestFiles(runs),
+                disks=LocalDisks(files),
+                facts=LocalFacts(house, emulator, kvm),
+                keys=HouseKeyring(house.keys),
+            )
+        finally:
+            for task in background:
+                task.cancel()
+            await runs.close()
+
+
+def _sweep(house: House) -> None:
+    """Remove what a killed daemon had not finished."""
+    for partial in house.disks.glob("*.partial"):
+        partial.unlink()
+
+
+async def _look_at_logs(runs: Runs) -> None:
+    """A guest may write to its console for ever: its log keeps the end."""
+    while True:
+        await asyncio.sleep(_LOOK_AT_LOGS_S)
+        for run in runs.held:
+            _shorten(run.folder.console_log)
+            _shorten(run.folder.qemu_log)
+
+
+def _shorten(log: Path) -> None:
+    keep_end(log, _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES)

@@ -1,0 +1,143 @@
+"""Plugging and unplugging disks and NICs of a running machine.
+
+Rules
+-----
+1. QEMU is asked what it has: a device that is there already, or gone already, is not plugged or unplugged twice.
+2. A plug that fails half-way is taken apart again.
+3. An unplug is the guest's to grant. One that it does not grant in time is `TimedOut` and changes nothing; should
+   the guest let go later, the next try only has to clean up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+import msgspec
+
+from guesthouse.host.machines.folder import Record
+from guesthouse.host.machines.qmp import Refused
+from guesthouse.host.machines.run import Run
+from guesthouse.model.errors import NotFound, TimedOut
+from guesthouse.model.machine import DiskSpec, MachineSpec, NicSpec
+from guesthouse.qemu import hotplug
+from guesthouse.qemu.block import DiskFile
+from guesthouse.qemu.messages import Command
+from guesthouse.qemu.place import place
+from guesthouse.qemu.placed import Placed
+
+_UNPLUG_TIMEOUT_S = 15.0
+_PERIPHERALS = Command("qom-list", {"path": "/machine/peripheral"})
+
+
+async def plug_disk(run: Run, disk: DiskSpec, file: DiskFile) -> None:
+    """Attach a disk; the guest sees it at once."""
+    spec = msgspec.structs.replace(run.record.spec, disks=(*run.record.spec.disks, disk))
+    placed, devices = _place(run.record, spec), await _devices(run)
+    if placed.disk(disk.disk).id not in devices:
+        forget = hotplug.forget_disk(placed, disk.disk)
+        await _undo(run, forget)
+        live = _only(run.record.placed, devices)
+        run.remember(msgspec.structs.replace(run.record, placed=placed))
+        await _all_or_nothing(run, hotplug.plug_disk(placed, disk.disk, file, live=live), forget)
+    _realise(run, spec)
+
+
+async def unplug_disk(run: Run, disk: DiskSpec) -> None:
+    """Detach a disk; raises `TimedOut` when the guest does not let go."""
+    live = run.record.placed
+    with contextlib.suppress(NotFound):
+        await _let_go(run, live.disk(disk.disk).id, hotplug.unplug_disk(live, disk.disk), f"disk {disk.name}")
+        await _undo(run, hotplug.forget_disk(live, disk.disk))
+    disks = tuple(has for has in run.record.spec.disks if has.disk != disk.disk)
+    _realise(run, msgspec.structs.replace(run.record.spec, disks=disks))
+
+
+async def plug_nic(run: Run, nic: NicSpec, hostname: str) -> None:
+    """Attach a NIC, as yet without forwards."""
+    bare = msgspec.structs.replace(nic, forwards=())
+    spec = msgspec.structs.replace(run.record.spec, nics=(*run.record.spec.nics, bare))
+    placed = _place(run.record, spec)
+    if placed.nic(nic.mac).id not in await _devices(run):
+        forget = hotplug.forget_nic(placed, nic.mac)
+        await _undo(run, forget)
+        run.remember(msgspec.structs.replace(run.record, placed=placed))
+        await _all_or_nothing(run, hotplug.plug_nic(placed, nic.mac, hostname), forget)
+    _realise(run, spec)
+
+
+async def unplug_nic(run: Run, nic: NicSpec) -> None:
+    """Detach a NIC and its forwards; raises `TimedOut` when the guest does not let go."""
+    live = run.record.placed
+    with contextlib.suppress(NotFound):
+        await _let_go(run, live.nic(nic.mac).id, hotplug.unplug_nic(live, nic.mac), f"NIC {nic.mac}")
+        await _undo(run, hotplug.forget_nic(live, nic.mac))
+    nics = tuple(has for has in run.record.spec.nics if has.mac != nic.mac)
+    forwards = {mac: row for mac, row in run.record.forwards.items() if mac != nic.mac}
+    run.remember(msgspec.structs.replace(run.record, forwards=forwards))
+    _realise(run, msgspec.structs.replace(run.record.spec, nics=nics))
+
+
+async def _devices(run: Run) -> set[str]:
+    return {item["name"] for item in await run.monitor.execute(_PERIPHERALS)}
+
+
+async def _undo(run: Run, command: Command) -> None:
+    """Clear away what may be there from a try before."""
+    with contextlib.suppress(Refused):
+        await run.monitor.execute(command)
+
+
+async def _all_or_nothing(run: Run, commands: Iterable[Command], undo: Command) -> None:
+    try:
+        for command in commands:
+            await run.monitor.execute(command)
+    except Refused:
+        await _undo(run, undo)
+        raise
+
+
+async def _let_go(run: Run, device: str, command: Command, what: str) -> None:
+    """Have the guest let go of a device; one that is gone already needs nothing."""
+    with run.monitor.listen("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR") as next_event:
+        if device not in await _devices(run):
+            return
+        with contextlib.suppress(Refused):  # asked before, and the guest is still at it
+            await run.monitor.execute(command)
+        try:
+            async with asyncio.timeout(_UNPLUG_TIMEOUT_S):
+                while True:
+                    event = await next_event()
+                    if event["data"].get("device") == device:
+                        break
+        except TimeoutError as error:
+            raise _kept(what, f"does not let go of {what}") from error
+        if event["event"] != "DEVICE_DELETED":
+            raise _kept(what, f"refuses to let go of {what}")
+
+
+def _kept(what: str, how: str) -> TimedOut:
+    return TimedOut(
+        f"the guest {how}; it stays attached",
+        subject=what,
+        hint="unmount it in the guest and see that the guest has booted, or stop the machine first",
+    )
+
+
+def _place(record: Record, spec: MachineSpec) -> Placed:
+    """The tree with another set of disks and NICs; memory stays that of the start, whatever the balloon holds."""
+    live = record.placed
+    placed = place(spec, live, machine_type=live.machine_type)
+    return msgspec.structs.replace(placed, memory_mib=live.memory_mib)
+
+
+def _only(placed: Placed, devices: set[str]) -> Placed:
+    """The tree without what a killed daemon had only meant to plug."""
+    there = tuple(device for device in placed.devices if device.id in devices)
+    return msgspec.structs.replace(placed, devices=there)
+
+
+def _realise(run: Run, spec: MachineSpec) -> None:
+    """Remember what QEMU has now; devices that went free their seats."""
+    run.remember(msgspec.structs.replace(run.record, spec=spec, placed=_place(run.record, spec)))

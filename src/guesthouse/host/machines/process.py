@@ -1,0 +1,149 @@
+"""A QEMU process: finding it, starting it, holding it by pidfd.
+
+Source: pidfd_open(2), flock(2), fcntl(2) F_GETLK; QEMU's util/oslib-posix.c, qemu_write_pidfile: it keeps a
+POSIX write lock on its pidfile until it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from guesthouse.host.identity import Identity
+from guesthouse.host.machines.folder import Folder
+from guesthouse.model.errors import Failed
+
+_FLOCK = struct.Struct("hhqqi4x")
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+class Process:
+    """A process that is watched; `ended` is set when it is gone and all its locks with it."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        """Take over the pidfd `descriptor` of the process `pid`."""
+        self.pid = pid
+        self.ended = asyncio.Event()
+        self.status: int | None = None
+        """Exit status, or minus the signal; None as long as it runs, or when it is not our child."""
+        self._descriptor = descriptor
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(descriptor, self._end)
+
+    def kill(self) -> None:
+        """Send SIGKILL; a process that is gone already needs none."""
+        if not self.ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Stop watching; the process lives on."""
+        if not self.ended.is_set():
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+
+    def _end(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            ended = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED)
+            if ended is not None:
+                self.status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        self.forget()
+        self.ended.set()
+
+
+def take_lock(path: Path) -> int | None:
+    """Lock a machine's `run.lock`: a descriptor to hand to QEMU, None when there is a QEMU."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a QEMU of this machine lives or is being started."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # A shared lock, so that two who only look do not take each other for a QEMU.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def find(pidfile: Path) -> Process | None:
+    """The process that holds the lock of a pidfile, None when none does."""
+    pid = _lock_holder(pidfile)
+    if pid is None:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    # Asked again: had the first one ended in between, the pidfd might be of a stranger with its number.
+    if _lock_holder(pidfile) != pid:
+        os.close(descriptor)
+        return None
+    return Process(pid, descriptor)
+
+
+def _lock_holder(pidfile: Path) -> int | None:
+    try:
+        descriptor = os.open(pidfile, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+def spawn(argv: Sequence[str], *, keep: Iterable[int], log: Path, identity: Identity) -> Process:
+    """Start QEMU in a session of its own; it inherits the descriptors `keep` and writes to `log`.
+
+    Raises `Failed` when the program is not there.
+    """
+    try:
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=tuple(keep),
+                cwd="/",
+                env=_ENVIRONMENT,
+                start_new_session=True,
+                umask=0o077,
+                user=identity.uid,
+                group=identity.gid,
+                extra_groups=None if identity.uid is None else identity.groups,
+            )
+    except FileNotFoundError as error:
+        raise Failed(f"{argv[0]} is not installed on this host", hint="apt install qemu-system-x86") from error
+    process = Process(child.pid, os.pidfd_open(child.pid))
+    child.returncode = 0  # The pidfd waits for it from here on; Popen must not, nor mourn it when we leave first.
+    return process
+
+
+def prepare_files(folder: Folder) -> None:
+    """Make the files that QEMU writes by name, and the folder of its screen: it needs no right to make any."""
+    for path in (folder.pidfile, folder.console_log, folder.qemu_log):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    folder.screen.parent.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,121 @@
+"""A running QEMU that this daemon holds: its process, its monitor, its guest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from guesthouse.host.agent import Agent
+from guesthouse.host.machines.folder import Folder, Record
+from guesthouse.host.machines.process import Process
+from guesthouse.host.machines.qmp import Monitor
+from guesthouse.host.probe import Looker, console_size
+from guesthouse.host.race import first_of
+from guesthouse.host.stages import Stages, read_reports
+from guesthouse.model.machine import Stage
+from guesthouse.qemu.messages import STATUS, Command
+
+_LOG = logging.getLogger(__name__)
+_CHANNELS = Command("query-chardev")
+_SSH = 22
+
+
+class Run:
+    """One QEMU from its start, or its adoption, to its end. `tell` is called when something happened in it."""
+
+    def __init__(
+        self, folder: Folder, process: Process, monitor: Monitor, record: Record, tell: Callable[[], None]
+    ) -> None:
+        self.folder = folder
+        self.process = process
+        self.monitor = monitor
+        self.record = record
+        self.agent = Agent(folder)
+        self.agent_listens = asyncio.Event()
+        self.stages = Stages(folder, record.started_at, tell)
+        self._tell = tell
+        self._executes = asyncio.Event()
+        self._console_from = 0
+
+    @property
+    def ssh_port(self) -> int:
+        """The host's port that leads to the guest's SSH server, 0 where none does."""
+        forwards = (forward for row in self.record.forwards.values() for forward in row)
+        return next((f.host_port for f in forwards if f.guest_port == _SSH and f.protocol == "tcp"), 0)
+
+    def remember(self, record: Record) -> None:
+        """Replace the record, on the disk first."""
+        self.folder.write_record(record)
+        self.record = record
+
+    async def look_around(self) -> None:
+        """Learn what no event will tell again: whether the vCPUs run, and whether an agent listens."""
+        if (await self.monitor.execute(STATUS))["running"]:
+            self._executes.set()
+        for channel in await self.monitor.execute(_CHANNELS):
+            if channel["label"] == "agent" and channel["frontend-open"]:
+                self.agent_listens.set()
+
+    async def keep(self) -> None:
+        """Take up what the machine tells, until its process ends; the process does not end with us."""
+        try:
+            await first_of(self.process.ended.wait(), self._events(), self._guest())
+            await self.process.ended.wait()
+        finally:
+            self.agent.close()
+            await self.monitor.close()
+            self.process.forget()
+            self._tell()
+
+    async def _events(self) -> None:
+        async for event in self.monitor.events():
+            name, data = event["event"], event.get("data", {})
+            if (take := _EVENTS.get(name)) is not None:
+                take(self, data)
+            if name in _NEWS:
+                self._tell()
+
+    async def _guest(self) -> None:
+        """What comes from the guest. It is hostile: a mistake of ours here must not reach other machines."""
+        try:
+            await asyncio.gather(read_reports(self.folder, self.stages), self._boots())
+        except Exception:
+            _LOG.exception("machine %s: no longer watching its stage", self.folder.machine)
+        await self.process.ended.wait()
+
+    async def _boots(self) -> None:
+        looker = Looker(self.folder, self.stages, self.agent, self.agent_listens, lambda: self.ssh_port)
+        while True:
+            self.stages.rebooted.clear()
+            await self._executes.wait()
+            if self.stages.stage is not Stage.CONFIGURED:
+                await first_of(looker.look(self._console_from), self.stages.rebooted.wait())
+            await self.stages.rebooted.wait()
+
+    def _resumed(self, data: dict[str, Any]) -> None:
+        self._executes.set()
+
+    def _stopped(self, data: dict[str, Any]) -> None:
+        self._executes.clear()
+
+    def _reset(self, data: dict[str, Any]) -> None:
+        self._console_from = console_size(self.folder)
+        self.agent_listens.clear()
+        self.stages.reboot()
+
+    def _channel(self, data: dict[str, Any]) -> None:
+        if data["id"] == "agent-channel":
+            (self.agent_listens.set if data["open"] else self.agent_listens.clear)()
+
+
+_EVENTS: dict[str, Callable[[Run, dict[str, Any]], None]] = {
+    "RESUME": Run._resumed,
+    "STOP": Run._stopped,
+    "RESET": Run._reset,
+    "VSERPORT_CHANGE": Run._channel,
+}
+_NEWS = frozenset(
+    "RESUME STOP RESET SHUTDOWN GUEST_PANICKED BLOCK_IO_ERROR DEVICE_DELETED DEVICE_UNPLUG_GUEST_ERROR".split()
+)
