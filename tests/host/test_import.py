@@ -201,6 +201,76 @@ async def test_hostile_names_are_refused_before_anything_is_copied(store: Path, 
     assert told.reports == []
 
 
+VMDK_TEXT = """# Disk DescriptorFile
+version=1
+CID=11111111
+parentCID=ffffffff
+createType="monolithicFlat"
+RW 2048 FLAT "secret" 0
+"""
+
+HOSTILE: dict[str, tuple[tuple[str, ...], str]] = {
+    "backing file": (
+        ("-f", "qcow2", "-u", "-b", "secret", "-F", "raw", "evil", "1M"),
+        "names a backing file 'secret'",
+    ),
+    "json backing": (
+        ("-f", "qcow2", "-u", "-b", 'json:{"driver":"file","filename":"secret"}', "-F", "raw", "evil", "1M"),
+        "names a backing file 'json:",
+    ),
+    "data file": (
+        ("-f", "qcow2", "-o", "data_file=other,data_file_raw=on", "evil", "1M"),
+        "keeps its data in another file 'other'",
+    ),
+    "vmdk parent": (("-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", "evil"), "names a parent 'base.vmdk'"),
+    "vmdk extents": (
+        ("-f", "vmdk", "-o", "subformat=monolithicFlat", "evil", "1M"),
+        "is only a descriptor of a VMDK; its data would be in 'evil-flat'",
+    ),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_file_is_refused_by_name_and_touches_nothing(
+    store: Path, tmp_path: Path, kind: str, packed: bool
+) -> None:
+    """Compressed or not; what it names is there, and is neither read nor written."""
+    arguments, says = HOSTILE[kind]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret!!" * 131072)
+    qemu_img("create", "-q", "-f", "vmdk", "base.vmdk", "1M", cwd=outside)
+    qemu_img("create", "-q", *arguments, cwd=outside)
+    evil = outside / "evil"
+    if packed:
+        evil.write_bytes(gzip.compress(evil.read_bytes()))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in outside.iterdir()}
+    for path in before:
+        os.utime(path, ns=(0, before[path][0]))  # an access time so old that any reading shows
+    error = await refused(evil, store)
+    assert error.message.startswith(f"evil {says}")
+    assert {path.name for path in before if path.stat().st_atime_ns} <= {"evil"}
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in outside.iterdir()} == before
+
+
+async def test_a_vmdk_descriptor_by_hand_is_refused(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil.vmdk").write_text(VMDK_TEXT)
+    assert "its data would be in 'secret'" in (await refused(tmp_path / "evil.vmdk", store)).message
+
+
+async def test_a_file_that_grows_meanwhile_is_not_followed(store: Path, tmp_path: Path) -> None:
+    source = tmp_path / "grows.raw"
+    source.write_bytes(content())
+
+    def grow(phase: str, percent: float | None = None) -> None:
+        with source.open("ab") as file:
+            file.write(os.urandom(1 << 20))
+
+    error = await refused(source, store, progress=grow)
+    assert error.message == "grows.raw changed while it was copied"
+
+
 async def test_a_name_that_slips_past_the_reader_is_not_followed_by_qemu_img(tmp_path: Path) -> None:
     """Second line: even an image with a backing file is opened without it."""
     from guesthouse.host.images.qemuimg import node

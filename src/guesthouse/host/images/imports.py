@@ -102,7 +102,8 @@ async def import_disk(
 
     `declared_format` is a name in `formats.diskimage.FORMATS`, None to recognise it. `checksum` is that of the
     file as it is. `name` is what messages call it (default: its own). `ours` says that nobody else can change
-    the file, a finished download for instance: it is then not copied first. Raises `Invalid` for a file that is
+    the file, a finished download for instance: where possible it is then lent to the conversion, changing owner,
+    instead of copied, and may only be deleted afterwards. Raises `Invalid` for a file that is
     hostile, damaged or over the limits, `NotFound`, `NoCapacity` on a full disk, `TimedOut`.
     """
     name = name or source_file.name

@@ -93,9 +93,11 @@ async def take(
             if unpack is None and expected is None and _share(source, copy):
                 return
             hasher = sums.Hasher(expected) if expected else None
-            pieces = _pieces(source, name, unpack, hasher, limit_bytes)
+            pieces = _pieces(source, size, name, unpack, hasher, limit_bytes)
             await _pump(pieces, copy, source, size, "unpacking" if unpack else "copying", progress)
             copy.truncate(copy.tell() if unpack else size)
+            if os.fstat(source.fileno()).st_size != size:
+                raise Invalid(f"{name} changed while it was copied", subject=name, field="file", hint="try again")
             if hasher and expected:
                 sums.verify(name, hasher.checksum(expected.algorithm), expected)
     except OSError as error:
@@ -107,13 +109,13 @@ async def take(
 
 
 def _pieces(
-    source: BinaryIO, name: str, unpack: Compression | None, hasher: sums.Hasher | None, limit_bytes: int
+    source: BinaryIO, size: int, name: str, unpack: Compression | None, hasher: sums.Hasher | None, limit_bytes: int
 ) -> Iterator[tuple[int, bytes]]:
     """What belongs into the copy, with its place; a sum needs every byte, else holes are skipped."""
     if unpack is not None:
-        chunks = _whole(source, hasher)
+        chunks = _whole(source, size, hasher)
         return _placed(packing.unpack(unpack, chunks, name=name, limit_bytes=limit_bytes))
-    return _placed(_whole(source, hasher)) if hasher else _data_only(source)
+    return _placed(_whole(source, size, hasher)) if hasher else _data_only(source, size)
 
 
 async def _pump(
@@ -155,10 +157,10 @@ def _share(source: BinaryIO, copy: BinaryIO) -> bool:
     return True
 
 
-def _whole(source: BinaryIO, hasher: sums.Hasher | None) -> Iterator[bytes]:
-    """Every byte in order, holes as zeros."""
+def _whole(source: BinaryIO, size: int, hasher: sums.Hasher | None) -> Iterator[bytes]:
+    """The first `size` bytes in order, holes as zeros; a file that grows meanwhile is not followed."""
     source.seek(0)
-    while chunk := source.read(_PIECE_BYTES):
+    while chunk := source.read(min(_PIECE_BYTES, size - source.tell())):
         if hasher is not None:
             hasher.update(chunk)
         yield chunk
@@ -171,17 +173,17 @@ def _placed(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
         offset += len(chunk)
 
 
-def _data_only(source: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """What is stored of a sparse file, with its place; see SEEK_DATA in lseek(2)."""
+def _data_only(source: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """What is stored of the first `size` bytes of a sparse file, with its place; see SEEK_DATA in lseek(2)."""
     descriptor, offset = source.fileno(), 0
-    while True:
+    while offset < size:
         try:
             start = os.lseek(descriptor, offset, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return
             raise
-        offset = os.lseek(descriptor, start, os.SEEK_HOLE)
+        offset = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
         for position in range(start, offset, _PIECE_BYTES):
             source.seek(position)
             yield position, source.read(min(_PIECE_BYTES, offset - position))

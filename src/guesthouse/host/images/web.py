@@ -7,7 +7,8 @@ Rules
 2. Where tenants name the URL, `private` is off: the answer of an address that is not public (this host, its
    network, a metadata service) is not read. The address is that of the connection itself, so DNS cannot lie.
 3. No wait without end: `connect_s` for a connection, `idle_s` for the next bytes.
-4. Passwords in a URL are sent, but never shown.
+4. The authorities trusted for https are those of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR where set.
+5. Passwords in a URL are sent, but never shown.
 """
 
 from __future__ import annotations
