@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
@@ -70,22 +70,19 @@ class Converge:
             under_way = [row for row in await tx.operations.scan(subject=machine_id) if row.state not in ENDED]
             operation = await tx.operations.get(under_way[-1].id) if under_way else None
         public = await self.keys.public(machine.project)
-        desired = Desired(
-            machine, desired.disks, desired.image, desired.images,
-            (*desired.authorized_keys, public), desired.project_number,
-        )  # fmt: skip
+        desired = replace(desired, authorized_keys=(*desired.authorized_keys, public))
         if operation is not None and operation.state is OperationState.WAITING:
             operation = await self._claim(operation)
         return desired, operation
 
-    async def _claim(self, operation: Operation) -> Operation:
+    async def _claim(self, operation: Operation) -> Operation | None:
+        """Take the operation up; None when it was pushed aside in between."""
+        changes: dict[str, Any] = {"state": OperationState.RUNNING, "epoch": operation.epoch + 1}
         async with self.store.write() as tx:
-            epoch = operation.epoch + 1
-            await tx.operations.update(
-                operation.id, {"epoch": operation.epoch}, state=OperationState.RUNNING, epoch=epoch
-            )
+            expect = {"epoch": operation.epoch, "state": OperationState.WAITING}
+            claimed = await tx.operations.update(operation.id, expect, **changes)
         self.board.changes.ring(operation.id)
-        return msgspec.structs.replace(operation, state=OperationState.RUNNING, epoch=epoch)
+        return msgspec.structs.replace(operation, **changes) if claimed else None
 
     async def _take(self, step: Step, desired: Desired, operation: Operation | None, wakes: Wakes) -> bool:
         """Perform one step. False when it failed and there is no way on."""
@@ -144,10 +141,12 @@ class Converge:
         """Write the desired state that undoes the operation; it ends when that is reached."""
         undo = KINDS[operation.kind].undo
         machine = desired.machine
+        if undo is Undo.NOTHING:
+            async with self.store.write() as tx:
+                await end_operation(tx, operation, _ending(operation, error), error)
+            self.board.forget(operation.id)
+            return
         async with self.store.write() as tx:
-            if undo is Undo.NOTHING:
-                await self._end(tx, operation, _ending(operation), error)
-                return
             if undo is Undo.REMOVE:
                 changes: dict[str, Any] = {"deleting": Deleting.WITH_DISKS, "power": Power.STOPPED}
             else:
@@ -173,8 +172,8 @@ class Converge:
             status = msgspec.structs.replace(machine.status, error=error.as_dict())
             await tx.machines.update(machine.id, {}, status=status)
             if operation is not None:
-                await self._end(tx, operation, _ending(operation), error)
-        self.board.changes.ring(machine.id)
+                await end_operation(tx, operation, _ending(operation, error), error)
+        self._tell_all(machine, operation)
 
     async def _note_lapse(self, desired: Desired, why: str) -> None:
         """The guest ended or stands still by itself: that is what is wanted from now on."""
@@ -202,8 +201,8 @@ class Converge:
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
             if operation is not None and operation.generation <= machine.generation:
-                await self._end(tx, operation, _ending(operation), None)
-        self.board.changes.ring(machine.id)
+                await end_operation(tx, operation, _ending(operation), None)
+        self._tell_all(machine, operation)
 
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
         machine = desired.machine
@@ -216,14 +215,14 @@ class Converge:
             await tx.machines.delete(machine.id)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
-                await self._end(tx, operation, _ending(operation), None)
-        self.board.changes.ring(machine.id)
+                await end_operation(tx, operation, _ending(operation), None)
+        self._tell_all(machine, operation)
 
-    async def _end(
-        self, tx: Transaction, operation: Operation, state: OperationState, error: GuesthouseError | None
-    ) -> None:
-        await end_operation(tx, operation, state, error)
-        self.board.forget(operation.id)
+    def _tell_all(self, machine: Machine, operation: Operation | None) -> None:
+        """Wake who waits for the machine or its operation: after the commit, or they would see the old state."""
+        if operation is not None:
+            self.board.forget(operation.id)
+        self.board.changes.ring(machine.id)
 
 
 def _lapsed(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[str, Any]]:
@@ -246,13 +245,12 @@ def _lapsed(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[str, An
     return event, changes
 
 
-def _ending(operation: Operation) -> OperationState:
+def _ending(operation: Operation, error: GuesthouseError | None = None) -> OperationState:
     """How an operation ends: cancelled, failed, or done."""
     if operation.cancel_requested:
         return OperationState.CANCELLED
-    return (
-        OperationState.FAILED if operation.error or operation.state is OperationState.UNDOING else OperationState.DONE
-    )
+    failed = error or operation.error or operation.state is OperationState.UNDOING
+    return OperationState.FAILED if failed else OperationState.DONE
 
 
 def _cancelled(operation: Operation) -> GuesthouseError:

@@ -38,6 +38,7 @@ class Owners:
     def __init__(self, tasks: asyncio.TaskGroup, work: Work) -> None:
         self._tasks, self._work = tasks, work
         self._wakes: dict[str, Wakes] = {}
+        self._owners: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
     def wake(self, subject: str) -> None:
@@ -47,12 +48,14 @@ class Owners:
         wakes = self._wakes.get(subject)
         if wakes is None:
             wakes = self._wakes[subject] = Wakes()
-            self._tasks.create_task(self._own(subject, wakes), name=f"owner {subject}")
+            self._owners[subject] = self._tasks.create_task(self._own(subject, wakes), name=f"owner {subject}")
         wakes.interrupt.set()
 
     def close(self) -> None:
-        """Start no owner any more; the task group ends those that run."""
+        """Start no owner any more and let go of what the running ones do."""
         self._closed = True
+        for owner in self._owners.values():
+            owner.cancel()
 
     async def _own(self, subject: str, wakes: Wakes) -> None:
         try:
@@ -61,4 +64,4 @@ class Owners:
         except Exception:
             log.exception("the owner of %s failed", subject)
         finally:
-            del self._wakes[subject]
+            del self._wakes[subject], self._owners[subject]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from guesthouse.host.durable import keep_end
 from guesthouse.host.facts import LocalFacts
 from guesthouse.host.feed import Feed
 from guesthouse.host.guests import LocalGuestFiles, LocalGuests
+from guesthouse.host.images.shelf import ImageShelf
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines.observe import Observer
@@ -30,6 +32,7 @@ from guesthouse.host.machines.steps import Hands
 from guesthouse.model.house import House
 from guesthouse.ports import Progress
 
+_LOG = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 8 << 20, 1 << 20
 _LOOK_AT_LOGS_S = 10.0
 
@@ -62,6 +65,7 @@ class LocalHost:
     machines: LocalMachines
     guests: LocalGuests
     files: LocalGuestFiles
+    images: ImageShelf
     disks: LocalDisks
     facts: LocalFacts
     keys: HouseKeyring
@@ -97,6 +101,7 @@ async def open_host(
                 machines=LocalMachines(Observer(runs, files), Hands(house, runs, files, starter), feed),
                 guests=LocalGuests(runs, Consoles(tasks)),
                 files=LocalGuestFiles(runs),
+                images=ImageShelf(house),
                 disks=LocalDisks(files),
                 facts=LocalFacts(house, emulator, kvm),
                 keys=HouseKeyring(house.keys),
@@ -123,4 +128,7 @@ async def _look_at_logs(runs: Runs) -> None:
 
 
 def _shorten(log: Path) -> None:
-    keep_end(log, _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES)
+    try:
+        keep_end(log, _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES)
+    except OSError as error:
+        _LOG.warning("%s cannot be shortened: %s", log, error)

@@ -102,7 +102,10 @@ class Desk:
         )
 
     async def clear_the_way(self, machine: Machine, verb: Verb, *, force: bool = False) -> None:
-        """Refuse while another operation on the machine is open, or push it aside where `verb` may."""
+        """Refuse while another operation on the machine is open, or push it aside where `verb` may.
+
+        One that is pushed aside gets a new epoch, so that its owner can write nothing about it any more.
+        """
         for operation in await self.open_operations(machine.id):
             if not lifecycle.supersedes(verb, force=force):
                 raise Conflict(
@@ -116,6 +119,7 @@ class Desk:
             await self.tx.operations.update(
                 operation.id,
                 {},
+                epoch=operation.epoch + 1,
                 state=OperationState.CANCELLED,
                 error=reason.as_dict(),
                 ended_at=await self.tx.now(),

@@ -25,9 +25,7 @@ async def build(desk: Desk, intent: intents.ImageBuild) -> Operation:
     if intent.recipe not in RECIPES:
         raise _not_one_of("recipe", intent.recipe, RECIPES)
     await check_space(desk, _BUILD_MIB[intent.recipe])
-    return await _make(
-        desk, "image.build", intent.name or intent.recipe, public=True, source=f"build:{intent.recipe}"
-    )
+    return await _make(desk, "image.build", intent.name or intent.recipe, public=True, source=f"build:{intent.recipe}")
 
 
 async def import_(desk: Desk, intent: intents.ImageImport) -> Operation:
@@ -156,7 +154,9 @@ async def _make(
             user=user,
         )
     )
-    return await desk.open(kind, image, context=context)
+    project = await desk.project()
+    rights = {"house": desk.asker.house, "project_number": project.number}
+    return await desk.open(kind, image, context={**(context or {}), **rights})
 
 
 def _refuse_unready(image: Image) -> None:

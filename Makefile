@@ -1,0 +1,59 @@
+# Everything a newcomer or CI needs. `make up` for a running machine, `make test` for proof.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+IMAGE   ?= debian
+MACHINE ?= first
+BIN     := $(VENV)/bin
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo)
+
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
+
+.PHONY: help setup up test check bench fmt lock
+
+help:  ## Show these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## Install missing Debian packages and the Python environment
+	@SUDO="$(SUDO)" sh packaging/install-packages run
+
+$(VENV)/.ready: packaging/requirements.txt packaging/requirements-dev.txt pyproject.toml
+	@SUDO="$(SUDO)" sh packaging/install-packages base
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Python packages"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--requirement packaging/requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+up: setup  ## A running machine called `first`, configured and ready to enter
+	@sh packaging/up $(IMAGE) $(MACHINE)
+
+check: $(VENV)/.ready  ## Lint, types, floors, and the fast tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -m "not vm and not slow"
+
+test: setup  ## Everything: `check` and the tests with real machines
+	@SUDO="$(SUDO)" sh packaging/install-packages test
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest -q -m "vm or slow"
+
+bench: setup  ## Measure against bare QEMU and libvirt; prints tables (takes long)
+	@SUDO="$(SUDO)" sh packaging/install-packages bench
+	@$(BIN)/python -m bench
+
+fmt: $(VENV)/.ready  ## Format the code
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lock:  ## Pin the Python packages anew, with hashes and without index addresses
+	@$(BIN)/pip install --quiet pip-tools
+	@cd packaging && ../$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate \
+		--output-file requirements.txt ../pyproject.toml
+	@cd packaging && ../$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate \
+		--output-file requirements-dev.txt requirements-dev.in

@@ -1,0 +1,175 @@
+"""The composition root: the one file that knows everyone.
+
+Rules
+-----
+1. One daemon a house: whoever holds `House.lock` is it. A second one is refused before it touches anything.
+2. Things are opened in the order lock, store, host, engine, door, and closed the other way round. Machines are not
+   closed: they run on, and the next daemon finds them again.
+3. SIGTERM and SIGINT end the daemon cleanly; SIGKILL does no harm either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from guesthouse.doors.native import certificates
+from guesthouse.doors.native.certificates import Certificate
+from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
+from guesthouse.doors.native.server import serve as serve_native
+from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
+from guesthouse.host.local import open_host
+from guesthouse.model.errors import Conflict, Invalid, NoCapacity
+from guesthouse.model.house import House
+from guesthouse.ports import Checkpoint
+from guesthouse.store import open_store
+
+log = logging.getLogger("guesthouse")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `guest serve` may be told. `listen` is HOST:PORT, `database` a URL; empty is the house's own way."""
+
+    listen: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    database: str = ""
+
+
+def serve(house: House, values: Mapping[str, Any]) -> None:
+    """Run the daemon of `house` until it is told to stop; raises `GuesthouseError` when it cannot start."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+    options = Options(**{name: value for name, value in values.items() if value})
+    asyncio.run(_until_told(house, options, never_stop))
+
+
+async def _until_told(house: House, options: Options, checkpoint: Checkpoint) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with open_house(house, options, checkpoint) as addresses:
+        log.info("the house %s is open at %s", house.home, ", ".join(addresses))
+        _notify_systemd("READY=1")
+        await told.wait()
+        _notify_systemd("STOPPING=1")
+    log.info("the house is closed; machines run on")
+
+
+@asynccontextmanager
+async def open_house(
+    house: House, options: Options | None = None, checkpoint: Checkpoint = never_stop
+) -> AsyncIterator[list[str]]:
+    """A house at work, until the block ends; yields the addresses at which it answers."""
+    options = options or Options()
+    with locked(house):
+        async with _opened(house, options, checkpoint) as engine:
+            listeners = [bind_unix(house.socket), *_over_tls(house, options)]
+            try:
+                async with serve_native(engine, listeners):
+                    yield [str(house.socket), *(f"https://{options.listen}" for _ in listeners[1:])]
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    house.socket.unlink()
+
+
+@asynccontextmanager
+async def _opened(house: House, options: Options, checkpoint: Checkpoint) -> AsyncIterator[Engine]:
+    url = options.database or f"sqlite:///{house.database}"
+    async with open_store(url) as store, open_host(house) as host:
+        identity = Identity("local", _boot_id())
+        async with open_engine(store, host, house, identity, SystemRandom(), checkpoint) as engine:
+            yield engine
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@contextmanager
+def locked(house: House) -> Iterator[None]:
+    """Be the one daemon of this house; raises `Conflict` while another one is, `NoCapacity` without a place."""
+    try:
+        for folder in (house.home, house.runtime):
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        descriptor = os.open(house.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NoCapacity(
+            f"the house cannot be kept in {house.home}: {error.strerror}",
+            field="GUESTHOUSE_HOME",
+            value=str(house.home),
+            hint="make it writable for this user, or name another folder in GUESTHOUSE_HOME",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.pread(descriptor, 32, 0).decode().strip()
+            raise Conflict(
+                f"the house {house.home} has a daemon already (process {pid})",
+                field="GUESTHOUSE_HOME",
+                value=str(house.home),
+                hint="use that one, or name another folder in GUESTHOUSE_HOME for a second house",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _over_tls(house: House, options: Options) -> list[Listener]:
+    if not options.listen:
+        return []
+    name, _, port = options.listen.rpartition(":")
+    name = name.strip("[]")
+    if not name or not port.isdigit() or int(port) > 65535:
+        raise Invalid(
+            f"{options.listen!r} is no address to listen at",
+            field="listen",
+            value=options.listen,
+            hint="write it like 0.0.0.0:8443 or [::]:8443",
+        )
+    listener = bind_tcp(name, int(port), _certificate(house, options, name))
+    return [listener]
+
+
+def _certificate(house: House, options: Options, name: str) -> Certificate:
+    if bool(options.certificate) != bool(options.private_key):
+        raise Invalid(
+            "a certificate and its private key go together",
+            field="certificate",
+            hint="name both --certificate and --private-key, or neither",
+        )
+    if options.certificate:
+        return Certificate(Path(options.certificate), Path(options.private_key))
+    names = sorted({name, socket.gethostname(), "localhost", "127.0.0.1"})
+    certificate = certificates.ensure(house.home / "tls", names)
+    log.info("the certificate's fingerprint is %s", certificate.fingerprint)
+    return certificate
+
+
+def _notify_systemd(state: str) -> None:
+    """Tell a service manager how we are, where there is one; see sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messenger:
+        try:
+            messenger.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+        except OSError as error:
+            log.warning("cannot notify %s: %s", address, error)

@@ -1,0 +1,180 @@
+"""The daemon dies at every step of every kind of operation; the next one finishes it or has undone it.
+
+Here the host is in memory and death is an exception, so that every cell runs in both databases in a second.
+`tests/vm/test_deaths.py` kills real daemons with real machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+
+import pytest
+from tests.engine.house import at_work, do, ended, launch, with_image
+from tests.hosts import FakeHost
+
+from guesthouse.engine import intents
+from guesthouse.engine.engine import Engine
+from guesthouse.engine.intents import Asker, Intent
+from guesthouse.engine.kinds import KINDS
+from guesthouse.model.machine import DiskFormat, NicSpec
+from guesthouse.model.resources import ENDED, Operation, OperationState
+from guesthouse.ports import Store
+
+
+class Death(BaseException):
+    """The daemon is gone: nothing catches it."""
+
+
+@dataclass
+class Reaper:
+    """Records every checkpoint; at the `fatal` one the daemon dies."""
+
+    fatal: int = -1
+    seen: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def __call__(self, kind: str, step: str, edge: str) -> None:
+        self.seen.append((kind, step, edge))
+        if len(self.seen) - 1 == self.fatal:
+            raise Death
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How to come to an operation of one kind: what is done before, and what is asked then."""
+
+    before: tuple[Intent, ...]
+    ask: Intent
+
+
+DISK = intents.DiskCreate(name="data", size_mib=64)
+ATTACH = intents.DiskAttach(disk="data", machine="web")
+SCENES: dict[str, Scene] = {
+    "machine.launch": Scene((), launch()),
+    "machine.start": Scene((launch(), intents.Stop(machine="web", force=True)), intents.Start(machine="web")),
+    "machine.stop": Scene((launch(),), intents.Stop(machine="web")),
+    "machine.restart": Scene((launch(),), intents.Restart(machine="web")),
+    "machine.pause": Scene((launch(),), intents.Pause(machine="web")),
+    "machine.resume": Scene((launch(), intents.Pause(machine="web")), intents.Resume(machine="web")),
+    "machine.rename": Scene((launch(),), intents.Rename(machine="web", name="www")),
+    "machine.change": Scene(
+        (launch(memory_mib=512),),
+        intents.Change(machine="web", memory_mib=256, nics=(NicSpec(mac="52:54:00:00:00:01"),)),
+    ),
+    "machine.delete": Scene((launch(),), intents.Delete(machine="web")),
+    "disk.attach": Scene((launch(), DISK), ATTACH),
+    "disk.detach": Scene((launch(), DISK, ATTACH), intents.DiskDetach(disk="data")),
+    "disk.create": Scene((), DISK),
+    "disk.resize": Scene((DISK,), intents.DiskResize(disk="data", size_mib=128)),
+    "disk.convert": Scene((DISK,), intents.DiskConvert(disk="data", format=DiskFormat.RAW)),
+    "disk.delete": Scene((DISK,), intents.DiskDelete(disk="data")),
+    "image.build": Scene((), intents.ImageBuild(recipe="micro", name="second")),
+    "image.import": Scene((), intents.ImageImport(source="/x.qcow2", name="second")),
+    "image.pull": Scene((), intents.ImagePull(reference="debian:12")),
+    "image.export": Scene((), intents.ImageExport(image="micro", path="/x.qcow2")),
+    "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
+}
+
+
+def test_every_kind_has_its_scene() -> None:
+    assert set(SCENES) == set(KINDS)
+
+
+async def set_up(store: Store, host: FakeHost, scene: Scene) -> None:
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        for intent in scene.before:
+            await do(engine, asker, intent)
+
+
+async def play(store: Store, host: FakeHost, scene: Scene, reaper: Reaper) -> str:
+    """Ask, and die at the reaper's step, or see it end; the operation's id."""
+    asked: list[Operation] = []
+    with contextlib.suppress(Death):
+        try:
+            async with at_work(store, host, checkpoint=reaper) as (engine, asker):
+                accepted = await engine.accept(asker, scene.ask)
+                assert isinstance(accepted, Operation)
+                asked.append(accepted)
+                await ended(engine, asker, accepted)
+        except BaseExceptionGroup as group:
+            _, rest = group.split(Death)
+            if rest is not None:
+                raise rest from None
+    return asked[0].id
+
+
+async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
+    """All that lasts, without what two runs may differ in: ids, times and process numbers."""
+    machines = [(await engine.views.machine(asker, row.id)).machine for row in await engine.views.machines(asker)]
+    return (
+        [(m.name, m.state, m.power, m.vcpus, m.memory_mib, m.stage, len(m.spec.disks)) for m in machines],
+        sorted((d.name, d.size_mib, d.format, d.state, bool(d.machine)) for d in await engine.views.disks(asker)),
+        sorted((i.name, i.state) for i in await engine.views.images(asker)),
+        sum(bool(seen.process) for seen in host.machines.seen.values()),
+        sum(seen.folder for seen in host.machines.seen.values()),
+        len(host.images.made),
+        len(host.disks.made),
+    )
+
+
+async def idle(engine: Engine, asker: Asker) -> None:
+    """Wait until nothing is under way."""
+    for row in await engine.views.operations(asker, all=False):
+        await ended(engine, asker, await engine.views.operation(asker, row.id))
+
+
+@pytest.mark.parametrize("kind", sorted(SCENES))
+async def test_killed_at_every_step(store: Store, kind: str) -> None:
+    scene = SCENES[kind]
+    async with _fresh(store) as host:
+        await set_up(store, host, scene)
+        whole = Reaper()
+        await play(store, host, scene, whole)
+        async with at_work(store, host) as (engine, asker):
+            expected = await world(engine, asker, host)
+    for fatal in range(len(whole.seen)):
+        async with _fresh(store) as host:
+            await set_up(store, host, scene)
+            reaper = Reaper(fatal)
+            operation_id = await play(store, host, scene, reaper)
+            async with at_work(store, host) as (engine, asker):
+                await idle(engine, asker)
+                operation = await engine.views.operation(asker, operation_id)
+                where = whole.seen[fatal]
+                assert operation.state in ENDED, where
+                assert operation.state is OperationState.DONE, where
+                assert await world(engine, asker, host) == expected, where
+
+
+@contextlib.asynccontextmanager
+async def _fresh(store: Store):
+    """An empty house in the same store: everything of the last one is deleted in the way of its users."""
+    host = FakeHost()
+    async with store.write() as tx:
+        for machine in await tx.machines.scan():
+            await tx.machines.delete(machine.id)
+        for table in (tx.disks, tx.images, tx.operations):
+            for row in await table.scan():
+                await table.delete(row.id)
+    yield host
+
+
+async def test_a_daemon_that_dies_while_undoing(store: Store) -> None:
+    from guesthouse.model.errors import Failed
+
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+    host.machines.faults["resume"] = Failed("no")
+    deaths = Reaper()
+    await play(store, host, Scene((), launch()), deaths)
+    undoing = [n for n, (_, step, _) in enumerate(deaths.seen) if step in ("kill", "remove-disk", "remove-folder")]
+    assert undoing
+    for fatal in undoing:
+        await play(store, host, Scene((), launch(f"m{fatal}")), Reaper(fatal))
+        async with at_work(store, host) as (engine, asker):
+            await idle(engine, asker)
+            assert await engine.views.machines(asker) == []
+            assert await engine.views.disks(asker) == []
+            assert not any(seen.process or seen.folder or seen.disks for seen in host.machines.seen.values())

@@ -1,0 +1,299 @@
+"""A host in memory, for tests of the floors above: every step succeeds at once, guests are configured when they run.
+
+It implements `ports.Host`. What a real box does is tested with real boxes; here only the doors and what they ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from guesthouse.decide import plan
+from guesthouse.decide.plan import Desired, DiskSeen, Observed, ProcessSeen, Step
+from guesthouse.model.errors import GuesthouseError, NotFound
+from guesthouse.model.machine import MachineSpec, Outcome, Stage
+from guesthouse.model.resources import Disk, Image
+from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, Progress
+
+FIRST_PORT = 40022
+
+
+class FakeHost:
+    """All ports of a box. `held` holds steps back by name until its event is set."""
+
+    def __init__(self) -> None:
+        self.machines = FakeMachines()
+        self.guests = FakeGuests()
+        self.files = FakeFiles()
+        self.images = FakeImages()
+        self.disks = FakeDisks()
+        self.facts = FakeFacts()
+        self.keys = FakeKeys()
+
+
+# --- machines ------------------------------------------------------------------------------------------------
+
+
+class FakeMachines:
+    """`ports.MachineHost`: what each machine looks like is an `Observed` in a dict.
+
+    A step named in `gates` waits for its event first; one named in `faults` fails with that error.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Observed] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.faults: dict[str, GuesthouseError] = {}
+        self._happened: asyncio.Queue[str] = asyncio.Queue()
+        self._pids = iter(range(1000, 1_000_000))
+
+    async def observe(self, desired: Desired) -> Observed:
+        return self.seen.get(desired.machine.id, Observed())
+
+    async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
+        if gate := self.gates.get(step.name):
+            progress("waiting at the gate", 50.0)
+            await gate.wait()
+        if fault := self.faults.get(step.name):
+            raise fault
+        before = self.seen.get(desired.machine.id, Observed())
+        self.seen[desired.machine.id] = _PERFORM[type(step)](self, step, desired, before)
+
+    async def follow(self) -> AsyncIterator[str]:
+        while True:
+            yield await self._happened.get()
+
+    def power_off(self, machine: str) -> None:
+        """The guest powers itself off."""
+        self.fall_into(machine, "shutdown")
+
+    def fall_into(self, machine: str, runstate: str) -> None:
+        """QEMU falls into a run state of its own; an empty one: the process is gone."""
+        seen = self.seen[machine]
+        assert seen.process is not None
+        process = replace(seen.process, runstate=runstate) if runstate else None
+        self.seen[machine] = replace(seen, process=process)
+        self._happened.put_nowait(machine)
+
+    def start(self, step: Step, desired: Desired, before: Observed) -> Observed:
+        machine = desired.machine
+        pid = next(self._pids)
+        process = ProcessSeen(
+            pid=pid,
+            runstate="prelaunch",
+            spec=msgspec.structs.replace(machine.spec, nics=_unforwarded(machine.spec)),
+            restart_epoch=machine.restart_epoch,
+            boot_memory_mib=machine.spec.memory_mib,
+            started_at=1.0,
+            accelerator="tcg",
+            ssh_port=FIRST_PORT + pid - 1000,
+            screen=f"/fake/{machine.id}/screen" if machine.spec.screen else "",
+        )
+        return replace(before, folder=True, process=process, host_key="ssh-ed25519 AAAA")
+
+
+def _unforwarded(spec: MachineSpec) -> Any:
+    return tuple(msgspec.structs.replace(nic, forwards=()) for nic in spec.nics)
+
+
+def _process(**changes: Any) -> Callable[..., Observed]:
+    def change(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+        assert before.process is not None
+        return replace(before, process=replace(before.process, **changes))
+
+    return change
+
+
+def _ended(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    return replace(before, process=None)
+
+
+def _realised(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    """The process has the wanted disks, NICs and memory; the rest waits for its next start."""
+    assert before.process is not None
+    wanted = desired.machine.spec
+    spec = msgspec.structs.replace(
+        before.process.spec, disks=wanted.disks, nics=wanted.nics, memory_mib=wanted.memory_mib
+    )
+    forwards = tuple(forward for nic in wanted.nics for forward in nic.forwards)
+    return replace(before, process=replace(before.process, spec=spec, forwards=forwards))
+
+
+def _sized(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return replace(before, disks={**before.disks, step.disk.id: DiskSeen(step.disk.size_mib)})
+
+
+def _without(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return replace(before, disks={id: seen for id, seen in before.disks.items() if id != step.disk.id})
+
+
+def _seeded(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    return replace(before, folder=True, seeded=True)
+
+
+def _bare(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    return replace(before, folder=False, seeded=False)
+
+
+_PERFORM: dict[type[Step], Callable[..., Observed]] = {
+    plan.MakeDisk: _sized,
+    plan.GrowDisk: _sized,
+    plan.WriteSeed: _seeded,
+    plan.Start: FakeMachines.start,
+    plan.Resume: _process(runstate="running", stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud")),
+    plan.Pause: _process(runstate="paused"),
+    plan.Shutdown: _ended,
+    plan.Kill: _ended,
+    plan.PlugDisk: _realised,
+    plan.UnplugDisk: _realised,
+    plan.PlugNic: _realised,
+    plan.UnplugNic: _realised,
+    plan.SetForwards: _realised,
+    plan.SetMemory: _realised,
+    plan.RemoveDisk: _without,
+    plan.RemoveFolder: _bare,
+}
+
+
+# --- guests --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FakeConsole:
+    """A console: `written` is what was typed, `say` puts bytes on it."""
+
+    said: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    written: bytearray = field(default_factory=bytearray)
+
+    async def receive(self) -> bytes:
+        return await self.said.get()
+
+    async def send(self, data: bytes) -> None:
+        """Echoes, as a terminal does."""
+        self.written += data
+        self.said.put_nowait(data)
+
+
+class FakeGuests:
+    """`ports.Guests`: a program answers with its own command; `gate` holds it back."""
+
+    def __init__(self) -> None:
+        self.consoles: defaultdict[str, FakeConsole] = defaultdict(FakeConsole)
+        self.gate: asyncio.Event | None = None
+        self.entered = asyncio.Event()
+
+    async def execute(self, machine: str, command: GuestCommand) -> GuestResult:
+        self.entered.set()
+        if self.gate:
+            await self.gate.wait()
+        said = "\n".join((*command.argv, *command.environment))
+        return GuestResult(3, said.encode(), command.stdin)
+
+    @asynccontextmanager
+    async def console(self, machine: str) -> AsyncIterator[FakeConsole]:
+        yield self.consoles[machine]
+
+    async def log(self, machine: str, last_bytes: int, *, qemu: bool = False) -> bytes:
+        return (b"qemu: all is well\n" if qemu else b"login: \xff\n")[-last_bytes:]
+
+
+class FakeFiles:
+    """`ports.GuestFiles`: contents and modes by machine and path."""
+
+    def __init__(self) -> None:
+        self.contents: dict[tuple[str, str], tuple[bytes, int | None]] = {}
+
+    async def read(self, machine: str, path: str) -> AsyncIterator[bytes]:
+        if (machine, path) not in self.contents:
+            raise NotFound(f"there is no file {path} in the guest", field="path", value=path)
+        content, _ = self.contents[machine, path]
+        for start in range(0, len(content), 4096):
+            yield content[start : start + 4096]
+
+    async def write(self, machine: str, path: str, chunks: AsyncIterator[bytes], mode: int | None) -> None:
+        content = b"".join([chunk async for chunk in chunks])
+        self.contents[machine, path] = (content, mode)
+
+
+# --- images, disks, facts ------------------------------------------------------------------------------------
+
+
+class FakeImages:
+    """`ports.ImageHost`: every image is 64 MiB with a kernel and a disk. `made` are ids of what is there."""
+
+    def __init__(self) -> None:
+        self.made: set[str] = set()
+        self.faults: dict[str, GuesthouseError] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+
+    async def perform(
+        self, kind: str, step: str, image: Image, context: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        if gate := self.gates.get(step):
+            await gate.wait()
+        if fault := self.faults.get(step):
+            raise fault
+        if kind == "image.delete":
+            self.made.discard(image.id)
+            return {}
+        self.made.add(image.id)
+        facts = {"disk": "disk.qcow2", "format": "qcow2", "kernel": "vmlinuz", "initrd": "initrd", "virtual_mib": 64}
+        return {"facts": facts}
+
+    async def discard(self, image: Image, context: Mapping[str, Any]) -> None:
+        if context["kind"] != "image.export":
+            self.made.discard(image.id)
+
+
+class FakeDisks:
+    """`ports.DiskHost`: nothing to see but what the record says. `made` are ids of what is there."""
+
+    def __init__(self) -> None:
+        self.made: set[str] = set()
+        self.faults: dict[str, GuesthouseError] = {}
+
+    async def perform(self, kind: str, step: str, disk: Disk, context: Mapping[str, Any], progress: Progress) -> None:
+        if fault := self.faults.get(step):
+            raise fault
+        if kind == "disk.delete" or (kind == "disk.create" and step == "undo"):
+            self.made.discard(disk.id)
+        else:
+            self.made.add(disk.id)
+
+    async def describe(self, disk: Disk, image: Image | None) -> Mapping[str, Any]:
+        return {"format": disk.format.value, "virtual_bytes": disk.size_mib * 1024 * 1024}
+
+
+class FakeFacts:
+    """`ports.HostFacts` of a large box; `taken` are ports in use."""
+
+    def __init__(self) -> None:
+        self.has = Capacity(
+            cpus=64, memory_mib=262144, memory_free_mib=131072, disk_free_mib=4194304, accelerator="tcg"
+        )
+        self.taken: set[int] = set()
+
+    async def capacity(self) -> Capacity:
+        return self.has
+
+    async def check(self) -> Sequence[Finding]:
+        return [Finding("kvm", "warning", "/dev/kvm is not there", "enable virtualisation in the firmware")]
+
+    async def port_is_free(self, port: int, protocol: str) -> bool:
+        return port not in self.taken
+
+
+class FakeKeys:
+    """`ports.HouseKeys`."""
+
+    async def public(self, project: str) -> str:
+        return "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake house"
+
+    def private_path(self, project: str) -> str:
+        return f"/fake/keys/{project}"
