@@ -143,7 +143,7 @@ def _is_good(path: Path, package: Package) -> bool:
 
 
 async def unpack(files: Sequence[Path], tree: Path, progress: Progress) -> None:
-    """Unpack package files, one over the other, without running their scripts."""
+    """Unpack package files into one tree without running their scripts."""
     await asyncio.to_thread(_make, tree)
     for number, file in enumerate(files):
         progress("unpacking packages", 100 * number / len(files))

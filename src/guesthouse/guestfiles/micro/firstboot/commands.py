@@ -47,9 +47,8 @@ def run_script(guest: Guest, module: str, script: bytes) -> None:
     """Run a script in `/`, its output going to the log. Raises `Refused` when it fails."""
     path = f"{_SCRIPTS}/{module}"
     guest.write(path, script, 0o700)
-    status = guest.run_logged([guest.path(path)])
+    status, last = guest.run_logged([guest.path(path)])
     if status:
-        last = guest.last_lines(1).strip()
         raise Refused(f"exit status {status}" + (f": {last}" if last else ""))
 
 

@@ -71,18 +71,22 @@ class Guest:
             return 127, f"{argv[0]}: {error.strerror}\n".encode()
         return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout
 
-    def run_logged(self, argv: Sequence[str]) -> int:
-        """Run a program whose output goes to the log as it comes; returns its exit status."""
+    def run_logged(self, argv: Sequence[str]) -> tuple[int, str]:
+        """Run a program whose output goes to the log as it comes: exit status, and the last line that it said."""
         os.makedirs(os.path.dirname(self.path(LOG)), exist_ok=True)
-        with open(self.path(LOG), "ab") as log:
+        with open(self.path(LOG), "a+b") as log:
+            begin = log.seek(0, os.SEEK_END)
             try:
                 status = subprocess.run(
                     argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
                 ).returncode
             except OSError as error:
                 log.write(f"{argv[0]}: {error.strerror}\n".encode())
-                return 127
-        return status if status >= 0 else 128 - status
+                status = 127
+            log.seek(max(begin, log.seek(0, os.SEEK_END) - 4096))
+            said = log.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(said) if line.strip()), "")
+        return status if status >= 0 else 128 - status, last
 
     def log(self, text: str) -> None:
         """Add a line to the log."""

@@ -49,9 +49,7 @@ REFUSED = {
         ("packages", "apt", "snap", "yum_repos", "zypper", "ubuntu_advantage", "apk_repos", "apt_pipelining"),
         _NO_PACKAGES,
     ),
-    **dict.fromkeys(
-        ("mounts", "mount_default_fields", "swap", "disk_setup", "fs_setup", "device_aliases"), _NO_DISKS
-    ),
+    **dict.fromkeys(("mounts", "mount_default_fields", "swap", "disk_setup", "fs_setup", "device_aliases"), _NO_DISKS),
     **dict.fromkeys(
         ("chef", "puppet", "salt_minion", "ansible", "mcollective", "landscape", "rh_subscription", "lxd", "fan"),
         "the micro image does not contain it",

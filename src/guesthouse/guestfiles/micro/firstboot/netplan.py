@@ -87,16 +87,14 @@ def _bound(make: Callable[..., list[Setup]], *first: Any) -> Callable[..., list[
 def _physical(item: dict[str, Any], nics: Mapping[str, str], done: list[Setup]) -> list[Setup]:
     _check_keys(item, _PHYSICAL_KEYS)
     name = str(item.get("name") or "")
-    mac = str(item.get("mac_address") or "").lower()
+    mac = _mac(item.get("mac_address"))
     setup = Setup(_nic_of(nics, lambda nic, its_mac: its_mac == mac if mac else nic == name, mac or name))
     setup.name = name or setup.nic
     setup.mtu = item.get("mtu")
     for subnet in item.get("subnets") or ():
         _check_keys(subnet, _SUBNET_KEYS)
         if subnet.get("type") not in _SUBNET_TYPES:
-            raise Refused(
-                f"subnet type {subnet.get('type')!r} is not supported; known are {', '.join(_SUBNET_TYPES)}"
-            )
+            raise Refused(f"subnet type {subnet.get('type')!r} is not supported; known are {', '.join(_SUBNET_TYPES)}")
         setup.dhcp |= _SUBNET_TYPES[subnet["type"]]
         _add_subnet(setup, subnet)
     return [setup]
@@ -148,7 +146,7 @@ def _ethernet(id: str, item: dict[str, Any], nics: Mapping[str, str], done: list
     _check_keys(item, _ETHERNET_KEYS)
     match = item.get("match") or {"name": id}
     _check_keys(match, {"macaddress", "name"})
-    mac, pattern = str(match.get("macaddress") or "").lower(), str(match.get("name") or "*")
+    mac, pattern = _mac(match.get("macaddress")), str(match.get("name") or "*")
     setup = Setup(
         _nic_of(
             nics,
@@ -189,6 +187,13 @@ def _nic_of(nics: Mapping[str, str], fits: Callable[[str, str], bool], wanted: s
         if fits(nic, nics[nic].lower()):
             return nic
     raise Refused(f"no NIC is {wanted}; there are {', '.join(f'{nic} ({mac})' for nic, mac in sorted(nics.items()))}")
+
+
+def _mac(value: Any) -> str:
+    if isinstance(value, int):
+        # YAML 1.1 reads a MAC of decimal digits that is not quoted (52:54:00:12:34:56) as a number to base 60.
+        return ":".join(f"{value // 60**place % 60:02d}" for place in (5, 4, 3, 2, 1, 0))
+    return str(value or "").lower()
 
 
 def _list(value: Any) -> list[str]:

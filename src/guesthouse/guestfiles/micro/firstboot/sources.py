@@ -94,15 +94,19 @@ def from_files(files: dict[str, bytes | None], device: str) -> Seed:
     for what in ("meta-data", "user-data"):
         if files.get(what) is None:
             seed.problems.append(f"the disk has no file {what}")
-    try:
-        seed.metadata = mapping(files.get("meta-data") or b"", "meta-data")
-        network = files.get("network-config")
-        seed.network = mapping(network, "network-config") if network and network.strip() else None
-    except Refused as problem:
-        seed.problems.append(str(problem))
+    seed.metadata = _mapping(seed, files, "meta-data")
+    seed.network = _mapping(seed, files, "network-config") or None
     keys = seed.metadata.get("public-keys") or []
     seed.keys = [str(key) for key in (keys.values() if isinstance(keys, dict) else keys)]
     return seed
+
+
+def _mapping(seed: Seed, files: dict[str, bytes | None], name: str) -> dict[str, Any]:
+    try:
+        return mapping(files.get(name) or b"", name)
+    except Refused as problem:
+        seed.problems.append(str(problem))
+        return {}
 
 
 def _read(path: str) -> bytes | None:
