@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from guesthouse.cli import perform
-from guesthouse.cli.context import Context
 from guesthouse.cli.exits import Interrupted
 from guesthouse.cli.rows import Argument, Command, Option
 from guesthouse.cli.table import COMMANDS, COMMON, GROUPS, HOUSE_OPTIONS, NO_WAIT
 from guesthouse.cli.terminal import Terminal
 from guesthouse.model.errors import Invalid
+
+if TYPE_CHECKING:
+    from guesthouse.cli.context import Context
 
 _SETTINGS = {"max_content_width": 80, "help_option_names": ["--help", "-h"]}
 
@@ -126,6 +127,8 @@ def _command(row: Command) -> click.Command:
 
     @click.pass_context
     def callback(ctx: click.Context, /, **given: Any) -> int:
+        from guesthouse.cli.context import Context
+
         run: Run = ctx.find_root().obj
         context = Context(run.terminal, {**run.said, **_said(common, given)})
         try:
@@ -142,11 +145,10 @@ def _command(row: Command) -> click.Command:
 
 
 def _function(row: Command) -> Callable[[Context, Command, Mapping[str, Any]], int | None]:
-    if not row.run:
-        return perform.perform
-    module, _, name = row.run.partition(":")
+    """What runs a row; imported now, when it is to run."""
+    module, _, name = (f"commands.{row.run}" if row.run else "perform:perform").partition(":")
     function: Callable[[Context, Command, Mapping[str, Any]], int | None]
-    function = getattr(importlib.import_module(f"guesthouse.cli.commands.{module}"), name)
+    function = getattr(importlib.import_module(f"guesthouse.cli.{module}"), name)
     return function
 
 
@@ -154,14 +156,14 @@ def _parameter(row: Argument | Option) -> click.Parameter:
     complete = _completer(row.complete) if row.complete else None
     if isinstance(row, Argument):
         return click.Argument(
-            [_identifier(row.key)],
+            [identifier(row.key)],
             required=row.required,
             nargs=-1 if row.many else 1,
             type=click.UNPROCESSED,
             metavar=row.metavar or row.key.upper(),
             shell_complete=complete,
         )
-    flags = [*row.flags.split(), _identifier(row.key)]
+    flags = [*row.flags.split(), identifier(row.key)]
     if row.switch:
         return click.Option(flags, is_flag=True, help=row.help)
     optional: dict[str, Any] = {"is_flag": False, "flag_value": row.bare} if row.bare else {}
@@ -202,7 +204,7 @@ def _said(rows: Sequence[Argument | Option], given: Mapping[str, Any]) -> dict[s
     """What was said, read by the rows' readers, by the rows' keys; what was not said is left out."""
     said: dict[str, Any] = {}
     for row in rows:
-        value = given.get(_identifier(row.key))
+        value = given.get(identifier(row.key))
         if value is None or value is False or value == ():
             continue
         said[row.key] = [_read(row, each) for each in value] if isinstance(value, tuple) else _read(row, value)
@@ -219,7 +221,8 @@ def _read(row: Argument | Option, value: Any) -> Any:
         raise Invalid(f"{where}: {error}", field=error.field or row.key, value=value, hint=error.hint) from None
 
 
-def _identifier(key: str) -> str:
+def identifier(key: str) -> str:
+    """The name that click knows a key by."""
     return key.replace(".", "__")
 
 

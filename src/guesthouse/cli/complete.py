@@ -64,7 +64,8 @@ def script(shell: str) -> str:
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None and value is not False}
+    """Options by their keys, of click's names for them (see `build.identifier`)."""
+    return {key.replace("__", "."): value for key, value in given.items() if value is not None}
 
 
 def _told(row: Source, said: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,18 +15,18 @@ from guesthouse.model.house import House, locate
 
 
 class Context:
-    """One run of one command. `said` are the common options that were given, by their keys (`build.COMMON`)."""
+    """One run of one command. `said` are the common options that were given, by their keys (`table.COMMON`)."""
 
     def __init__(self, terminal: Terminal, said: Mapping[str, Any]) -> None:
         environment = terminal.environment
         self.terminal = terminal
-        self.json = bool(said.get("json"))
-        self.quiet = bool(said.get("quiet"))
-        self.no_wait = bool(said.get("no_wait"))
-        self.project: str = said.get("project") or environment.get("GUESTHOUSE_PROJECT", "")
-        self._url: str = said.get("url") or environment.get("GUESTHOUSE_URL", "")
-        self._ca: str = said.get("ca") or environment.get("GUESTHOUSE_CA", "")
-        self._fingerprint: str = said.get("fingerprint") or environment.get("GUESTHOUSE_FINGERPRINT", "")
+        self.json = bool(said.get("context.json"))
+        self.quiet = bool(said.get("context.quiet"))
+        self.no_wait = bool(said.get("context.no_wait"))
+        self.project: str = said.get("context.project") or environment.get("GUESTHOUSE_PROJECT", "")
+        self._url: str = said.get("context.url") or environment.get("GUESTHOUSE_URL", "")
+        self._ca: str = said.get("context.ca") or environment.get("GUESTHOUSE_CA", "")
+        self._fingerprint: str = said.get("context.fingerprint") or environment.get("GUESTHOUSE_FINGERPRINT", "")
 
     @cached_property
     def house(self) -> House:
@@ -60,14 +60,11 @@ class Context:
             self.give(document, text)
 
     def give_list(self, columns: tuple[Column, ...], documents: Sequence[Mapping[str, Any]]) -> None:
-        """Give a list: a table, JSON, or with --quiet a name (or id) a line."""
+        """Give a list: a table, JSON, or with --quiet the first column alone."""
         if self.json:
             self.terminal.out(show.as_json({"items": documents}))
         elif self.quiet:
-            self._give_lines(document.get("name") or document.get("id", "") for document in documents)
+            for document in documents:
+                self.terminal.out(show.cell(columns[0], document, self.now))
         else:
             self.terminal.out(show.table(columns, documents, self.now, self.terminal.width))
-
-    def _give_lines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.terminal.out(line)

@@ -56,9 +56,7 @@ def remote(url: str, token: str, ca: str, fingerprint: str) -> Place:
             hint="write it like https://host:8443",
         )
     if not token:
-        raise Denied(
-            f"{url} wants a token", hint="set GUESTHOUSE_TOKEN; `guest token create` on that house makes one"
-        )
+        raise Denied(f"{url} wants a token", hint="set GUESTHOUSE_TOKEN; `guest token create` on that house makes one")
     return Place(None, parts.hostname, parts.port or 443, token, ca, fingerprint.replace(":", "").lower())
 
 
@@ -78,9 +76,7 @@ class Door:
             headers["Authorization"] = f"Bearer {self.place.token}"
         return headers
 
-    def ask(
-        self, method: str, path: str, query: Mapping[str, object] | None = None, body: object | None = None
-    ) -> Any:
+    def ask(self, method: str, path: str, query: Mapping[str, object] | None = None, body: object | None = None) -> Any:
         """One request, its JSON answer (None where the answer is empty); raises the error that the door tells."""
         payload = None if body is None else json.dumps(body).encode()
         response = self._send(method, address(path, query), payload, {"Content-Type": "application/json"})

@@ -9,7 +9,6 @@ import click
 
 from guesthouse.cli.build import Run, root
 from guesthouse.cli.exits import BROKEN_PIPE, INTERRUPTED, exit_code
-from guesthouse.cli.failures import tell
 from guesthouse.cli.terminal import Terminal, standard
 from guesthouse.model.errors import GuesthouseError, Invalid
 
@@ -43,6 +42,8 @@ def run(arguments: Sequence[str], terminal: Terminal) -> int:
 
 
 def _tell(terminal: Terminal, error: GuesthouseError, arguments: Sequence[str]) -> int:
+    from guesthouse.cli.failures import tell
+
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     tell(terminal, error, as_json="--json" in ours)
     return exit_code(error)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from guesthouse.cli.rows import Column, Document
+from guesthouse.model.names import is_id
 from guesthouse.model.sizes import show_bytes, show_mib
 
 _GAP = "  "
@@ -51,6 +52,11 @@ def _forwards(value: Any, now: Now) -> str:
 
 def _labels(value: Any, now: Now) -> str:
     return ", ".join(f"{key}={value[key]}" for key in sorted(value))
+
+
+def _details(value: Any, now: Now) -> str:
+    """What an event tells, without ids: those are for programs, which take JSON."""
+    return _labels({key: each for key, each in value.items() if not is_id(str(each))}, now) or "-"
 
 
 def _error(value: Any, now: Now) -> str:
@@ -102,6 +108,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "nics": _nics,
     "forwards": _forwards,
     "labels": _labels,
+    "details": _details,
     "list": lambda value, now: ", ".join(map(str, value)),
     "error": _error,
     "outcome": _outcome,

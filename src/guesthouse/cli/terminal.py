@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -54,7 +53,7 @@ class Terminal:
     @property
     def width(self) -> int:
         """Columns that a table may use: the terminal's; 0 (no limit) where output goes elsewhere."""
-        return shutil.get_terminal_size().columns if self.stdout.isatty() else 0
+        return os.get_terminal_size(self.stdout.fileno()).columns if self.stdout.isatty() else 0
 
     @property
     def byte_input(self) -> BinaryIO:
@@ -95,7 +94,7 @@ class Terminal:
         if self.stderr.isatty():
             part = "" if percent is None else f" {percent:.0f}%"
             line = plain(f"{subject}: {phase}{part} ({elapsed(elapsed_s)})")
-            room = shutil.get_terminal_size().columns - 1
+            room = os.get_terminal_size(self.stderr.fileno()).columns - 1
             self.stderr.write(_CLEAR_LINE + line[:room])
             self._line_shown = True
         elif (subject + phase) != self._phase_shown:

@@ -22,8 +22,8 @@ from guesthouse.model.errors import Conflict, Failed, TimedOut, from_dict
 
 ENDED = ("done", "failed", "cancelled")
 STAGES = ("", "running", "reachable", "configured")
-# States in which a machine comes no further, unless an operation is under way.
-_STANDING = ("stopped", "paused", "crashed", "deleting")
+# What is said of an operation that has told no phase yet.
+_PHASES = {"waiting": "waiting", "running": "under way", "undoing": "undoing"}
 # How long one request may hang: short on a terminal, where the elapsed time is to move.
 _POLL_S = 30.0
 _POLL_TERMINAL_S = 1.0
@@ -86,7 +86,7 @@ def _ended(subject: str, seen: dict[str, Any]) -> dict[str, Any]:
 
 def _show(context: Context, subject: str, seen: dict[str, Any], deadline: Deadline) -> None:
     if not context.quiet:
-        phase = seen.get("phase") or seen.get("step") or seen["state"]
+        phase = seen["phase"] or seen["step"] or _PHASES[seen["state"]]
         context.terminal.progress(subject, phase, seen.get("percent"), deadline.elapsed_s)
 
 
@@ -126,7 +126,8 @@ def _reached(seen: dict[str, Any], until: str) -> bool:
 
 
 def _check_alive(seen: dict[str, Any], name: str, until: str) -> None:
-    if seen["state"] not in _STANDING or seen.get("operation"):
+    """Raise where the machine is not meant to run and nothing is under way that could change that."""
+    if seen["power"] == "running" or seen["operation"] is not None:
         return
     error = show.dig(seen, "status.error")
     if error:

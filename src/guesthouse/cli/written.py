@@ -11,7 +11,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from guesthouse.model.errors import Invalid
@@ -70,9 +69,7 @@ def forward(text: str) -> dict[str, object]:
     """``8080:80``, ``80`` (the house chooses the host's port), ``5353:53/udp`` -> a forward."""
     ports, slash, protocol = text.partition("/")
     if slash and protocol not in ("tcp", "udp"):
-        raise Invalid(
-            f"{text!r}: {protocol!r} is not a protocol", value=text, hint="write tcp or udp after the slash"
-        )
+        raise Invalid(f"{text!r}: {protocol!r} is not a protocol", value=text, hint="write tcp or udp after the slash")
     host, colon, guest = ports.rpartition(":")
     read: dict[str, object] = {"guest_port": port(guest)}
     if colon:
@@ -84,6 +81,8 @@ def forward(text: str) -> dict[str, object]:
 
 def host_path(text: str) -> str:
     """A file of the host, by its whole path: the daemon has another working directory."""
+    from pathlib import Path
+
     return str(Path(text).expanduser().absolute())
 
 

@@ -15,20 +15,20 @@ COMMANDS: dict[str, Command] = {row.name: row for row in (*machines.ROWS, *insid
 
 GROUPS: dict[str, Group] = {group.name: group for group in (*machines.GROUPS, *storage.GROUPS, *house.GROUPS)}
 
-# Options of every command.
+# Options of every command. Their keys are apart from those of rows: `project` is an argument too.
 COMMON = (
-    Option("--json", "json", "answer in JSON, errors too", switch=True),
-    Option("--quiet -q", "quiet", "no progress; of lists only the names", switch=True),
-    Option("--project -p", "project", "the project to work in (GUESTHOUSE_PROJECT, or default)", "NAME",
+    Option("--json", "context.json", "answer in JSON, errors too", switch=True),
+    Option("--quiet -q", "context.quiet", "no progress; of lists only the names", switch=True),
+    Option("--project -p", "context.project", "the project to work in (GUESTHOUSE_PROJECT, or default)", "NAME",
            complete="project"),
 )  # fmt: skip
 
 # Options of commands that wait for an operation.
-NO_WAIT = Option("--no-wait", "no_wait", "do not wait: print the operation's id", switch=True)
+NO_WAIT = Option("--no-wait", "context.no_wait", "do not wait: print the operation's id", switch=True)
 
 # Options that stand before the command: which house.
 HOUSE_OPTIONS = (
-    Option("--url", "url", "a house on another box (GUESTHOUSE_URL; its token in GUESTHOUSE_TOKEN)", "URL"),
-    Option("--ca", "ca", "authority of its certificate (GUESTHOUSE_CA)", "FILE", complete="file"),
-    Option("--fingerprint", "fingerprint", "SHA-256 of its certificate (GUESTHOUSE_FINGERPRINT)", "HEX"),
+    Option("--url", "context.url", "a house on another box (GUESTHOUSE_URL; its token in GUESTHOUSE_TOKEN)", "URL"),
+    Option("--ca", "context.ca", "authority of its certificate (GUESTHOUSE_CA)", "FILE", complete="file"),
+    Option("--fingerprint", "context.fingerprint", "SHA-256 of its certificate (GUESTHOUSE_FINGERPRINT)", "HEX"),
 )

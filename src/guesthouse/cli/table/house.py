@@ -186,7 +186,7 @@ _OPERATIONS = (
             Column("AT", "at", "time"),
             Column("KIND", "kind"),
             Column("SUBJECT", "subject_name"),
-            Column("WHAT", "data", "labels"),
+            Column("WHAT", "data", "details"),
         ),
         run="follow:events",
         examples=("guest events", "guest events --follow --json"),

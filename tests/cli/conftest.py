@@ -1,0 +1,96 @@
+"""`guest` against a real house: real engine, store and door on a real socket, and a host in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.doors.native.conftest import Open, house
+
+from guesthouse.cli.main import run
+from guesthouse.cli.terminal import Terminal
+
+__all__ = ["house"]
+
+SOURCE = Path(__file__).parents[2] / "src"
+MAIN = (sys.executable, "-c", "from guesthouse.cli.main import main; main()")
+_CHANGING = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "00000000-0000-4000-8000-000000000000"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-01-01 00:00:00"),
+    (re.compile(r"52:54:00(:[0-9a-f]{2}){3}"), "52:54:00:00:00:01"),
+    (re.compile(r"gh_[\w-]+"), "gh_secret"),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Guest:
+    """Runs command lines of `guest` in this process, against a house."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self.environment = {"GUESTHOUSE_HOME": str(home), "HOME": str(home / "user"), **environment}
+
+    async def __call__(self, line: str, stdin: bytes = b"", **environment: str) -> Ended:
+        """Run ``guest LINE``; it blocks in a thread, so that the house can answer."""
+        words = shlex.split(line)
+        return await asyncio.to_thread(self.run, words, stdin, {**self.environment, **environment})
+
+    async def ok(self, line: str, stdin: bytes = b"", **environment: str) -> Ended:
+        """Run a command that must end well."""
+        ended = await self(line, stdin, **environment)
+        assert ended.code == 0, ended
+        return ended
+
+    def run(self, words: list[str], stdin: bytes, environment: Mapping[str, str]) -> Ended:
+        out, err = io.BytesIO(), io.BytesIO()
+        streams = [io.TextIOWrapper(stream, encoding="utf-8") for stream in (io.BytesIO(stdin), out, err)]
+        terminal = Terminal(
+            environment=environment, stdin=streams[0], stdout=streams[1], stderr=streams[2], clock=lambda: 0.0
+        )
+        import time
+
+        t = time.time()
+        code = run(words, terminal)
+        print(f"{time.time() - t:.2f}", words, file=sys.__stderr__)
+        for stream in streams[1:]:
+            stream.flush()
+        return Ended(code, out.getvalue().decode(errors="backslashreplace"), err.getvalue().decode())
+
+    def process_environment(self, **more: str) -> dict[str, str]:
+        """For `guest` as a process of its own."""
+        return {**os.environ, **self.environment, "PYTHONPATH": str(SOURCE), **more}
+
+    def steady(self, text: str) -> str:
+        """A text without what differs from run to run: ids, times, addresses, the house's folder."""
+        text = text.replace(str(self.home), "/house")
+        for pattern, stands_for in _CHANGING:
+            text = pattern.sub(stands_for, text)
+        return text
+
+
+@pytest.fixture
+def guest(house: Open) -> Guest:
+    (house.home / "user").mkdir()
+    return Guest(house.home)
