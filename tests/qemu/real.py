@@ -124,9 +124,7 @@ def in_folder(scenario: Scenario, folder: Path, micro: BuiltImage) -> Scenario:
     (folder / "seed.iso").write_bytes(bytes(1 << 20))
     image = folder / "image.qcow2"
     qemu_img("create", "-f", "qcow2", str(image), "64M")
-    made = replace(
-        scenario, folder=folder, image=image, accelerator="tcg", firmware=_firmware(scenario, folder, micro)
-    )
+    made = replace(scenario, folder=folder, image=image, accelerator="tcg", firmware=_firmware(scenario, folder, micro))
     for file in made.disks().values():
         under = ("-b", str(file.backing.path), "-F", "qcow2") if file.backing else ()
         qemu_img("create", "-f", file.format, *under, str(file.path), "64M")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,9 @@ async def test_a_running_guest_gets_and_loses_disks_and_nics(folder: Path, micro
         assert set(grown) == {device.id for device in live.devices}
 
 
-async def test_ports_lead_to_a_running_guest_and_the_balloon_moves(folder: Path, micro: BuiltImage) -> None:
+async def test_ports_lead_to_a_running_guest_its_balloon_moves_and_it_switches_itself_off(
+    folder: Path, micro: BuiltImage
+) -> None:
     scenario = in_folder(SCENARIOS["micro"], folder, micro)
     mac, live = scenario.spec.nics[0].mac, scenario.placed
     async with started(live, scenario.boot()) as machine, console(folder) as shell:
@@ -164,3 +167,18 @@ async def test_ports_lead_to_a_running_guest_and_the_balloon_moves(folder: Path,
                 if change["data"] == {"actual": 112 << 20}:
                     break
         assert (await machine.tell(messages.BALLOON))["actual"] == 112 << 20
+        with machine.qmp.listener("STOP") as stopped:
+            await machine.tell(messages.POWER_DOWN)
+            await stopped.get()
+        # A guest that has switched itself off is told from a process that is gone.
+        assert (await machine.tell(messages.STATUS))["status"] == "shutdown"
+
+
+async def test_a_screen_answers_on_its_socket(folder: Path, micro: BuiltImage) -> None:
+    scenario = in_folder(SCENARIOS["screen"], folder, micro)
+    boot = scenario.boot()
+    assert boot.screen is not None
+    async with started(scenario.placed, boot):
+        reader, writer = await asyncio.open_unix_connection(str(boot.screen))
+        assert (await reader.readexactly(12)).startswith(b"RFB 003.")
+        writer.close()

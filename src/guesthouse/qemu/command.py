@@ -56,7 +56,8 @@ def command(placed: Placed, boot: Boot) -> tuple[str, ...]:
 def _identity(placed: Placed, boot: Boot) -> Options:
     yield ("-name", _words(guest=boot.name, process=f"guest-{boot.name}", **{"debug-threads": "on"}))
     yield ("-uuid", boot.id)
-    yield ("-smbios", _words("type=1", manufacturer="Guesthouse", product="machine", serial=boot.id))
+    # No serial number: cloud-init takes a machine for one of EC2 when it equals a UUID that begins with "ec2".
+    yield ("-smbios", _words("type=1", manufacturer="Guesthouse", product="machine"))
     yield ("-nodefaults",)
     yield ("-no-user-config",)
     yield ("-S",)

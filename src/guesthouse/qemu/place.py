@@ -152,7 +152,7 @@ def _keep(kept: dict[str, AnyDevice], device: AnyDevice) -> AnyDevice:
 
 
 class _Seats:
-    """Seats and boot indices being handed out: first to those who have one, then to the newcomers."""
+    """The seats that are free while newcomers choose; those who stay have theirs already."""
 
     def __init__(self, staying: Iterable[Seated]) -> None:
         self._taken = {(device.kind, device.seat) for device in staying}
