@@ -58,6 +58,16 @@ class Server:
         """A connection beside the store's."""
         return await asyncpg.connect(user="postgres", host=str(self.folder), database=database)
 
+    async def end_connections(self, database: str) -> None:
+        """End all connections to a database, as a restart of the server would."""
+        connection = await self.connect()
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", database
+            )
+        finally:
+            await connection.close()
+
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
         """A new, empty database for as long as the block runs: its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from random import Random
 from typing import Any
@@ -11,8 +12,9 @@ from guesthouse.model import resources as r
 from guesthouse.model.names import make_id
 from guesthouse.store import SqlStore
 
-_random = Random(1)
-_numbers = count(1)
+# Two processes of a test must not make the same.
+_random = Random(os.getpid())
+_numbers = count(os.getpid() * 100_000)
 
 
 def new_id() -> str:
@@ -21,25 +23,27 @@ def new_id() -> str:
 
 def project(**fields: Any) -> r.Project:
     number = next(_numbers)
-    return r.Project(**({"id": new_id(), "name": f"project{number}", "number": number} | fields))
+    words: dict[str, Any] = {"id": new_id(), "name": f"project{number}", "number": number}
+    return r.Project(**(words | fields))
 
 
 def machine(project: str, name: str, **fields: Any) -> m.Machine:
-    return m.Machine(
-        **(
-            {"id": new_id(), "project": project, "name": name, "host": "here", "spec": m.MachineSpec(name=name)}
-            | fields
-        )
-    )
+    words: dict[str, Any] = {"project": project, "name": name, "host": "here", "spec": m.MachineSpec(name=name)}
+    return m.Machine(**({"id": new_id()} | words | fields))
 
 
 def operation(project: str, **fields: Any) -> r.Operation:
-    words = {"kind": "launch", "subject_kind": "machine", "subject": new_id(), "subject_name": "web"}
+    words: dict[str, Any] = {"kind": "launch", "subject_kind": "machine", "subject": new_id(), "subject_name": "web"}
     return r.Operation(**({"id": new_id(), "project": project, **words} | fields))
 
 
 def event(project: str, name: str, **fields: Any) -> r.Event:
-    words = {"kind": "machine.started", "subject_kind": "machine", "subject": "m", "subject_name": name}
+    words: dict[str, Any] = {
+        "kind": "machine.started",
+        "subject_kind": "machine",
+        "subject": "m",
+        "subject_name": name,
+    }
     return r.Event(**({"project": project, **words} | fields))
 
 

@@ -17,7 +17,8 @@ from guesthouse.store import SqlStore
 
 async def test_every_noun_comes_back_as_it_was_stored(store: SqlStore) -> None:
     home = making.project(quota=r.Quota(machines=3, disk_mib=0))
-    id, words = making.new_id, {"project": home.id, "name": "web"}
+    id = making.new_id
+    words: dict[str, Any] = {"project": home.id, "name": "web"}
     records: dict[str, Any] = {
         "projects": home,
         "tokens": r.Token(id=id(), **words, role=r.Role.OPERATOR, digest="ab", house=True),

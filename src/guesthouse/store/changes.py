@@ -83,8 +83,9 @@ class Line:
             with contextlib.suppress(SQLAlchemyError, OSError):
                 self._connection = await self._engine.connect()
                 raw: Any = await self._connection.get_raw_connection()
-                await raw.driver_connection.add_listener(CHANNEL, lambda *_: self._bell.ring())
                 self._driver = raw.driver_connection
+                self._driver.add_termination_listener(lambda _: self._bell.ring())
+                await self._driver.add_listener(CHANNEL, lambda *_: self._bell.ring())
                 # What was committed while the line was down was not heard.
                 self._bell.ring()
 

@@ -170,12 +170,10 @@ def locate(url: str, lock_timeout_s: float = 10.0) -> Place:
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
-        raise Invalid("database URL is not a URL", field="database", value=url, hint=_FORMS) from None
+        raise Invalid("database URL is not a URL", field="database", hint=_FORMS) from None
     if parsed.drivername not in _DATABASES:
         name = parsed.drivername
-        raise Invalid(
-            f"database URL names {name!r}, which we do not speak", field="database", value=name, hint=_FORMS
-        )
+        raise Invalid(f"database URL names {name!r}, which we do not speak", field="database", value=name, hint=_FORMS)
     database = _DATABASES[parsed.drivername](lock_timeout_s)
     parsed = parsed.set(drivername=database.driver)
     if parsed.get_backend_name() != "sqlite":

@@ -44,9 +44,7 @@ class Session:
         self._usable = True
         self.dialect = connection.dialect.name
 
-    async def execute(
-        self, statement: sa.Executable, values: Mapping[str, Any] | None = None
-    ) -> sa.CursorResult[Any]:
+    async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
         """Run a statement to its end."""
         with self._statement():
             return await self._connection.execute(statement, values)
@@ -103,9 +101,7 @@ class RecordTable(Generic[Record, Row]):
         Raises `Conflict` where a change would take another record's unique value.
         """
         if not changes or _FIXED & changes.keys():
-            raise TypeError(
-                f"a change of a {self._noun.word} names no field, or one that is fixed: {sorted(changes)}"
-            )
+            raise TypeError(f"a change of a {self._noun.word} names no field, or one that is fixed: {sorted(changes)}")
         equal = _filters(self._noun, {**expect, "id": id})
         values = {name: _encode(self._noun, name, value) for name, value in changes.items()}
         if touched := [columns for columns in self._noun.unique if values.keys() & set(columns)]:
@@ -126,9 +122,7 @@ class RecordTable(Generic[Record, Row]):
         result = await self._session.execute(statement, _parameters(values))
         return decode(struct, result.all())
 
-    async def _refuse_taken(
-        self, unique: Iterable[tuple[str, ...]], values: Mapping[str, Any], *, but_by: str
-    ) -> None:
+    async def _refuse_taken(self, unique: Iterable[tuple[str, ...]], values: Mapping[str, Any], *, but_by: str) -> None:
         for columns in unique:
             parameters = _parameters({name: values[name] for name in columns})
             found = await self._session.execute(_select(self._noun, _Holder, tuple(sorted(columns))), parameters)

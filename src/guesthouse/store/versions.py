@@ -81,7 +81,7 @@ async def _change(connection: AsyncConnection, found: str, newest: str) -> None:
         from guesthouse.store.migrations.run import upgrade
 
         async with _MIGRATING:
-            await connection.run_sync(upgrade)
+            await connection.run_sync(upgrade, MIGRATIONS)
 
 
 def _make(connection: sa.Connection, newest: str) -> None:

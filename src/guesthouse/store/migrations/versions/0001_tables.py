@@ -17,9 +17,7 @@ def upgrade() -> None:
     """Make all tables."""
     _records("projects", "id name quota", numbers="number", unique=("name",))
     _index("uq_projects_number", "projects", "number", where="number > 0", unique=True)
-    _records(
-        "tokens", "id project name role digest", truths="house", unique=("project name", "digest"), goes="CASCADE"
-    )
+    _records("tokens", "id project name role digest", truths="house", unique=("project name", "digest"), goes="CASCADE")
     _records("keys", "id project name public fingerprint", unique=("project name",), goes="CASCADE")
     _records(
         "images",
