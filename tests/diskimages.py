@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from guesthouse.formats.diskimage import Facts, read_facts
+from guesthouse.formats.diskimage.crc32c import crc32c
+from guesthouse.model.errors import Invalid
+
 VIRTUAL_BYTES = 8 << 20
+KIB, MIB = 1 << 10, 1 << 20
 
 
 class Made(NamedTuple):
@@ -109,3 +117,83 @@ def changed(data: bytes, *edits: tuple[int, bytes], then: Callable[[bytearray], 
     if then is not None:
         then(copy)
     return bytes(copy)
+
+
+class Told:
+    """A `Progress` that remembers."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, float | None]] = []
+
+    def __call__(self, phase: str, percent: float | None = None) -> None:
+        self.reports.append((phase, percent))
+
+    def phases(self) -> list[str]:
+        return list(dict.fromkeys(phase for phase, _ in self.reports))
+
+
+@pytest.fixture(scope="session")
+def disk_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every image of `MADE`, by name; not to be changed."""
+    return make_all(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def image_bytes(disk_images: dict[str, Path]) -> dict[str, bytes]:
+    """What is in every image of `MADE`."""
+    return {name: path.read_bytes() for name, path in disk_images.items()}
+
+
+def read(data: bytes, **options: object) -> Facts:
+    """The facts of an image."""
+    return read_facts(Bytes(data), name="image", **options)  # type: ignore[arg-type]
+
+
+def refusal(data: bytes, **options: object) -> Invalid:
+    """Why the reader refuses: an `Invalid` that names a field and fits on a line."""
+    with pytest.raises(Invalid) as caught:
+        read(data, **options)
+    assert caught.value.field
+    assert caught.value.message.isprintable()
+    return caught.value
+
+
+def sum_vhd(data: bytearray) -> None:
+    """Mend the checksums of a VHD's footers and header, as a careful attacker does."""
+    header = data.find(b"cxsparse")
+    for start, length, at in ((len(data) - 512, 512, 64), (0, 512, 64), (header, 1024, 36)):
+        if start >= 0 and data[start : start + 8] in (b"conectix", b"cxsparse"):
+            data[start + at : start + at + 4] = bytes(4)
+            data[start + at : start + at + 4] = struct.pack(">I", ~sum(data[start : start + length]) & 0xFFFFFFFF)
+
+
+def sum_vhdx(data: bytearray) -> None:
+    """Mend the checksums of a VHDX's headers and region tables."""
+    for start, length in ((64 * KIB, 4 * KIB), (128 * KIB, 4 * KIB), (192 * KIB, 64 * KIB), (256 * KIB, 64 * KIB)):
+        data[start + 4 : start + 8] = bytes(4)
+        data[start + 4 : start + 8] = struct.pack("<I", crc32c(bytes(data[start : start + length])))
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB; mounting it takes root."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)), check=True)
+    yield folder
+    subprocess.run(("umount", str(folder)), check=True)
+
+
+def noise(folder: Path) -> Path:
+    """A raw disk of 6 MiB, each of which takes room."""
+    path = folder / "noise.raw"
+    path.write_bytes(os.urandom(6 << 20))
+    return path
+
+
+def holds_content(disk: Path) -> bool:
+    raw = disk.with_name("out.raw")
+    qemu_img("convert", "-f", "qcow2", "-O", "raw", str(disk), str(raw))
+    same = raw.read_bytes() == content()
+    raw.unlink()
+    return same

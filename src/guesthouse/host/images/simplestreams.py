@@ -131,6 +131,10 @@ async def find(
         architecture=ARCHITECTURES.get(architecture, architecture),
         name=text,
     )
+    return _found(text, remote, choice, catalogue.signature)
+
+
+def _found(text: str, remote: Remote, choice: streams.Choice, signature: Signature) -> Found:
     product = choice.product
     return Found(
         name=text,
@@ -143,7 +147,7 @@ async def find(
         variant=product.variant,
         architecture=ARCHITECTURES.get(product.arch, product.arch),
         version=choice.version,
-        signature=catalogue.signature,
+        signature=signature,
     )
 
 
