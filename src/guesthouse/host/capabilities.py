@@ -9,6 +9,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 from pathlib import Path
@@ -55,7 +56,8 @@ class Emulator:
         if (known := _read(kept)) is not None and known.binary == _facts(found):
             return known.capabilities
         capabilities = await _ask(found, self._cache)
-        write_whole(kept, msgspec.json.encode(_Kept(_facts(found), capabilities)))
+        with contextlib.suppress(OSError):  # what cannot be kept is asked again next time
+            write_whole(kept, msgspec.json.encode(_Kept(_facts(found), capabilities)))
         return capabilities
 
 

@@ -62,18 +62,18 @@ class DiskFiles:
         return DiskFile(path, DiskFormat(image.format or DiskFormat.QCOW2))
 
     def file(self, disk: Disk, images: Iterable[Image]) -> DiskFile:
-        """A disk's file with all that lies under it; raises `Failed` when the image is gone."""
+        """A disk's file with all that lies under it; raises `Failed` when the image is gone or the disk damaged."""
+        if _size(self.path(disk), disk.format) is None:
+            raise Failed(f"the file of disk {disk.name} is gone: {self.path(disk)}", subject=f"disk {disk.name}")
         return DiskFile(self.path(disk), disk.format, self._under(disk, images))
 
     def see(self, disk: Disk) -> DiskSeen | None:
-        """The disk as it is, None when it is not there."""
-        path = self.path(disk)
+        """The disk as it is, None when it is not there. A damaged one is there: using it fails."""
         try:
-            with path.open("rb") as file:
-                head, size = file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size
-        except FileNotFoundError:
-            return None
-        return DiskSeen(virtual_bytes(disk.format, head, size) // _MIB)
+            size = _size(self.path(disk), disk.format)
+        except Failed:
+            return DiskSeen(disk.size_mib)
+        return None if size is None else DiskSeen(size // _MIB)
 
     async def make(self, disk: Disk, images: Iterable[Image], progress: Progress) -> None:
         """Make a disk; one that is there stays as it is."""
@@ -159,6 +159,15 @@ class DiskFiles:
     async def _resize(self, disk: Disk, target: str, size_mib: int) -> None:
         allocation = () if disk.thin else ("--preallocation=falloc",)
         await _qemu_img(disk, "growing", ("resize", "-q", *allocation, target, f"{size_mib}M"))
+
+
+def _size(path: Path, format: DiskFormat) -> int | None:
+    """What a guest sees of a disk, in bytes; None when it is not there. Raises `Failed` when it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return virtual_bytes(format, file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        return None
 
 
 def _find(image: str, images: Iterable[Image]) -> Image | None:

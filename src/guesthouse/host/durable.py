@@ -52,6 +52,11 @@ def read_end(path: Path, last_bytes: int) -> bytes:
         return b""
 
 
+def read_from(path: Path, start: int, last_bytes: int) -> bytes:
+    """The end of what a file has from `start` on."""
+    return read_end(path, min(last_bytes, max(0, path.stat().st_size - start)))
+
+
 def keep_end(path: Path, limit_bytes: int, kept_bytes: int) -> None:
     """Shorten a log that another process appends to, in place, to its last `kept_bytes` when it is above the limit.
 

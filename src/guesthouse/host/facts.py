@@ -158,9 +158,7 @@ async def _control_groups(facts: LocalFacts) -> list[Finding]:
         if mark.exists():
             return [Finding("control groups", OK, f"version {version}")]
     return [
-        Finding(
-            "control groups", WARNING, "none: vCPU weights have no effect", "mount -t cgroup2 none /sys/fs/cgroup"
-        )
+        Finding("control groups", WARNING, "none: vCPU weights have no effect", "mount -t cgroup2 none /sys/fs/cgroup")
     ]
 
 

@@ -135,7 +135,8 @@ class Kvm:
         if (known := _kept(self._cache / _CACHE, question)) is not None:
             return known
         verdict = await self._find()
-        write_whole(self._cache / _CACHE, msgspec.json.encode((question, verdict)))
+        with contextlib.suppress(OSError):  # what cannot be kept is found again next time
+            write_whole(self._cache / _CACHE, msgspec.json.encode((question, verdict)))
         return verdict
 
     async def _find(self) -> Verdict:

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -20,6 +21,7 @@ from guesthouse.host.durable import write_whole
 from guesthouse.host.machines.folder import Folder
 from guesthouse.model.machine import Outcome, Stage
 
+_LOG = logging.getLogger(__name__)
 _AT_ONCE = 16
 _REFILL_S = 2.0
 
@@ -45,12 +47,15 @@ class Stages:
         self._recall()
 
     def reach(self, stage: Stage, outcome: Outcome | None = None) -> None:
-        """Remember what was learned, durably, and tell."""
+        """Remember what was learned, and tell."""
         if (stage, outcome) == (self.stage, self.outcome):
             return
         self.stage, self.outcome = stage, outcome
         kept = _Kept(started_at=self._started_at, stage=stage, outcome=outcome)
-        write_whole(self._folder.stage, msgspec.json.encode(kept))
+        try:
+            write_whole(self._folder.stage, msgspec.json.encode(kept))
+        except OSError as error:
+            _LOG.warning("machine %s: its stage is forgotten at a restart: %s", self._folder.machine, error)
         self._tell()
 
     def reboot(self) -> None:

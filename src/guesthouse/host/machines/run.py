@@ -80,9 +80,11 @@ class Run:
     async def _guest(self) -> None:
         """What comes from the guest. It is hostile: a mistake of ours here must not reach other machines."""
         try:
-            await asyncio.gather(read_reports(self.folder, self.stages), self._boots())
-        except Exception:
-            _LOG.exception("machine %s: no longer watching its stage", self.folder.machine)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(read_reports(self.folder, self.stages))
+                tasks.create_task(self._boots())
+        except* Exception:
+            _LOG.exception("machine %s: no longer watching how far it is", self.folder.machine)
         await self.process.ended.wait()
 
     async def _boots(self) -> None:

@@ -6,6 +6,7 @@ What makes a QEMU known is its folder alone (see the rules of the package); `Run
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from guesthouse.host.machines.run import Run
 from guesthouse.host.processes import run as run_program
 from guesthouse.model.errors import ChildFailed, TimedOut
 
+_LOG = logging.getLogger(__name__)
 _GREETING_TIMEOUT_S = 5.0
 _END_TIMEOUT_S = 10
 
@@ -82,6 +84,9 @@ class Runs:
     async def _keep(self, machine: str, run: Run) -> None:
         try:
             await run.keep()
+        except Exception:
+            # QEMU may have been taken over by its guest and say anything. Others must not suffer from that.
+            _LOG.exception("machine %s: its QEMU cannot be followed", machine)
         finally:
             if (held := self._held.get(machine)) is not None and held[0] is run:
                 del self._held[machine]

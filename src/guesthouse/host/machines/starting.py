@@ -18,7 +18,7 @@ from guesthouse.decide.plan import Desired
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.disks import DiskFiles
-from guesthouse.host.durable import read_end
+from guesthouse.host.durable import read_from
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines import firmware, qmp
 from guesthouse.host.machines.folder import Folder, Record
@@ -100,13 +100,13 @@ class Starter:
                     screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),
                     binary=self.emulator.binary,
                 )
-                argv = command(record.placed, boot)
+                argv, said_before = command(record.placed, boot), folder.qemu_log.stat().st_size
                 who = identity.identity_of(folder.path, desired.project_number, kvm=accelerator == "kvm")
                 process = spawn(argv, keep=(lock, *bound.all), log=folder.qemu_log, identity=who)
                 self.reached("spawned")
         finally:
             os.close(lock)
-        monitor = await _greet(argv, process, folder)
+        monitor = await _greet(argv, process, folder, said_before)
         self.reached("greeted")
         await self.runs.hold(folder, process, monitor, record)
 
@@ -158,18 +158,20 @@ def _bind(folder: Folder) -> Iterator[_Bound]:
         yield _Bound(Sockets(**listeners), screens)
 
 
-async def _greet(argv: tuple[str, ...], process: Process, folder: Folder) -> Monitor:
-    """The monitor of a QEMU just started. It listens already; should it end, that ends the conversation too."""
+async def _greet(argv: tuple[str, ...], process: Process, folder: Folder, said_before: int) -> Monitor:
+    """The monitor of a QEMU just started. Its socket listens already; should QEMU end, that hangs up.
+
+    `said_before` is how long its log was before.
+    """
     try:
         return await qmp.connect(folder.connect("qmp"), _GREETING_TIMEOUT_S)
-    except (OSError, Gone) as error:
+    except (OSError, Gone, TimedOut) as error:
+        # It ends by itself, or it hangs and is ended: nothing half-started stays.
+        if isinstance(error, TimedOut):
+            process.kill()
         await process.ended.wait()
-        said = read_end(folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace")
+        said = read_from(folder.qemu_log, said_before, _LAST_WORDS_BYTES).decode(errors="replace")
         raise ChildFailed(argv, process.status or 0, said, subject=f"machine {folder.machine}") from error
-    except TimedOut:
-        process.kill()
-        await process.ended.wait()
-        raise
 
 
 def _without_forwards(spec: MachineSpec) -> MachineSpec:

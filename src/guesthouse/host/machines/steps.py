@@ -74,9 +74,7 @@ class Hands:
         """The machine's QEMU; raises `Conflict` when it does not run."""
         run = await self.runs.find(desired.machine.id)
         if run is None:
-            raise Conflict(
-                f"machine {desired.machine.name} no longer runs", subject=f"machine {desired.machine.name}"
-            )
+            raise Conflict(f"machine {desired.machine.name} no longer runs", subject=f"machine {desired.machine.name}")
         return run
 
 

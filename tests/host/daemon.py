@@ -1,0 +1,39 @@
+"""A daemon to be killed: performs one step of a machine and dies at a point of the start.
+
+``python -m tests.host.daemon HOME BINARY POINT`` with the machine (`Desired` as JSON) on standard input. It says
+"there" before it dies; with the point ``after`` it stays until it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+from tests.host.boxes import silent
+
+from guesthouse.decide.plan import Desired, Start, WriteSeed
+from guesthouse.host.local import open_host
+from guesthouse.model.house import House
+
+
+async def main(home: Path, binary: str, point: str) -> None:
+    desired = msgspec.json.decode(sys.stdin.buffer.read(), type=Desired)
+
+    def die_at(reached: str) -> None:
+        if reached == point:
+            print("there", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async with open_host(House(home, home), binary=binary, reached=die_at) as host:
+        await host.machines.perform(WriteSeed(), desired, silent)
+        await host.machines.perform(Start(), desired, silent)
+        print("there", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
