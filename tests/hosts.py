@@ -25,7 +25,7 @@ FIRST_PORT = 40022
 
 
 class FakeHost:
-    """All ports of a box. `held` holds steps back by name until its event is set."""
+    """All ports of a box."""
 
     def __init__(self) -> None:
         self.machines = FakeMachines()
@@ -166,7 +166,7 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
 
 @dataclass
 class FakeConsole:
-    """A console: `written` is what was typed, `say` puts bytes on it."""
+    """A console: `written` is what was typed, what is put into `said` is shown."""
 
     said: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     written: bytearray = field(default_factory=bytearray)
@@ -204,10 +204,11 @@ class FakeGuests:
 
 
 class FakeFiles:
-    """`ports.GuestFiles`: contents and modes by machine and path."""
+    """`ports.GuestFiles`: contents and modes by machine and path; `gate` holds back all pieces but the first."""
 
     def __init__(self) -> None:
         self.contents: dict[tuple[str, str], tuple[bytes, int | None]] = {}
+        self.gate: asyncio.Event | None = None
 
     async def read(self, machine: str, path: str) -> AsyncIterator[bytes]:
         if (machine, path) not in self.contents:
@@ -215,6 +216,8 @@ class FakeFiles:
         content, _ = self.contents[machine, path]
         for start in range(0, len(content), 4096):
             yield content[start : start + 4096]
+            if self.gate:
+                await self.gate.wait()
 
     async def write(self, machine: str, path: str, chunks: AsyncIterator[bytes], mode: int | None) -> None:
         content = b"".join([chunk async for chunk in chunks])

@@ -90,9 +90,7 @@ class EventRange(Asked, frozen=True, kw_only=True):
 
 
 class EventFollow(Asked, frozen=True, kw_only=True):
-    after: Annotated[int, Meta(ge=0, description="number of the last event seen; from now on if not said")] | None = (
-        None
-    )
+    after: Annotated[int, Meta(ge=0, description="number of the last event seen")] | UnsetType = UNSET
 
 
 class Command(Asked, frozen=True, kw_only=True):

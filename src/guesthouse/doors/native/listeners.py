@@ -30,11 +30,18 @@ class Listener:
 
     socket: socket.socket
     certificate: Certificate | None = None
+    path: Path | None = None
 
     @property
     def port(self) -> int:
         """The TCP port; 0 for a unix socket."""
         return 0 if self.socket.family == socket.AF_UNIX else int(self.socket.getsockname()[1])
+
+    def close(self) -> None:
+        """Stop listening; the file of a unix socket goes too. The house's lock is still held."""
+        self.socket.close()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def bind_unix(path: Path) -> Listener:
@@ -58,7 +65,7 @@ def bind_unix(path: Path) -> Listener:
     except OSError as error:
         listener.close()
         raise Conflict(f"cannot listen at {path}: {error.strerror}", value=str(path)) from error
-    return Listener(listener)
+    return Listener(listener, path=path)
 
 
 def _remove_stale(path: Path) -> None:

@@ -76,6 +76,24 @@ def name_of(row: Row) -> str:
     return f"{row.method.lower()}_{function.__name__}" if row.view else f"follow_{function.__name__}"
 
 
+def parameters(row: Row) -> Iterable[dict[str, Any]]:
+    """The row's path and query parameters, as OpenAPI has them."""
+    required = {field.name for field in msgspec.structs.fields(row.params) if field.required}
+    shape = msgspec.json.schema(row.params)
+    properties = next(iter(shape["$defs"].values()))["properties"] if "$defs" in shape else shape["properties"]
+    definitions = shape.get("$defs", {})
+    for name, schema in properties.items():
+        schema = _inline(schema, definitions)
+        description = schema.pop("description", None)
+        yield {
+            "name": name,
+            "in": "path" if name in row.in_path else "query",
+            "required": name in required or name in row.in_path,
+            **({"description": description} if description else {}),
+            "schema": schema,
+        }
+
+
 def _shapes(row: Row) -> Iterable[Any]:
     """The types of which the document needs a schema. Parameters are shown one by one instead."""
     for shape in (row.body, row.answer):
@@ -88,7 +106,7 @@ def _operation(row: Row, schema_of: dict[Any, Any]) -> dict[str, Any]:
         "operationId": name_of(row),
         "summary": row.summary,
         "x-role": str(role_of(row)),
-        "parameters": [{"$ref": "#/components/parameters/project"}, *_parameters(row)],
+        "parameters": [{"$ref": "#/components/parameters/project"}, *parameters(row)],
         "responses": {**_responses(row, schema_of), "default": {"$ref": "#/components/responses/error"}},
     }
     if row.body is not None:
@@ -99,22 +117,6 @@ def _operation(row: Row, schema_of: dict[Any, Any]) -> dict[str, Any]:
 def _websocket(row: Row) -> dict[str, Any]:
     assert isinstance(row.answer, Content)
     return {"x-websocket": row.answer.media_type}
-
-
-def _parameters(row: Row) -> Iterable[dict[str, Any]]:
-    shape = msgspec.json.schema(row.params)
-    properties = next(iter(shape["$defs"].values()))["properties"] if "$defs" in shape else shape["properties"]
-    definitions = shape.get("$defs", {})
-    for name, schema in properties.items():
-        schema = _inline(schema, definitions)
-        description = schema.pop("description", None)
-        yield {
-            "name": name,
-            "in": "path" if name in row.in_path else "query",
-            "required": name in row.in_path or "default" not in schema,
-            **({"description": description} if description else {}),
-            "schema": schema,
-        }
 
 
 def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

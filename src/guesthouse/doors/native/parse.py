@@ -21,6 +21,7 @@ from guesthouse.doors.native.rows import Content, NoParams, Row
 from guesthouse.model.errors import Invalid
 
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"(\w+)|(\[\d*\])")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(.*)`$")
 _MISSING = re.compile(r"^Object missing required field `(.*)`$")
 
@@ -101,9 +102,10 @@ def _known(name: str, known: Iterable[str]) -> str:
 
 def _fields(shape: Any, path: str) -> list[str]:
     """Names of the fields of the struct at `path` below a struct."""
-    for name in filter(None, path.split(".")):
-        types = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
-        shape = _struct_in(types[name.removesuffix("[]")])
+    for name, index in _STEP.findall(path):
+        if not index:
+            types = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
+            shape = _struct_in(types[name])
     return [field.encode_name for field in msgspec.structs.fields(shape)]
 
 
@@ -115,10 +117,10 @@ def _struct_in(shape: Any) -> Any:
 
 
 def _value(document: Any, path: str) -> str | None:
-    """What was said at `path`, short; None where it cannot be told (inside an array)."""
-    for name in filter(None, path.split(".")):
-        if not isinstance(document, dict) or name not in document:
+    """What was said at `path`, short; None where msgspec does not tell it (a value of a mapping)."""
+    for name, index in _STEP.findall(path):
+        if index == "[]":
             return None
-        document = document[name]
+        document = document[int(index[1:-1])] if index else document[name]
     text = document if isinstance(document, str) else msgspec.json.encode(document).decode()
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -126,9 +126,7 @@ class Row:
 
 def combine(intent: type[Intent], params: Any, body: Any) -> Intent:
     """The intent made of what path, query and body said."""
-    said = {
-        name: getattr(part, name) for part in (params, body) if part is not None for name in part.__struct_fields__
-    }
+    said = {name: getattr(part, name) for part in (params, body) if part is not None for name in part.__struct_fields__}
     return intent(**said)
 
 

@@ -52,7 +52,7 @@ async def serve(engine: Engine, listeners: Sequence[Listener]) -> AsyncIterator[
                 if server.started:
                     tasks.create_task(server.shutdown(sockets=[listener.socket]))
         for listener in listeners:
-            listener.socket.close()
+            listener.close()
 
 
 def _server(door: Door, listener: Listener) -> uvicorn.Server:
