@@ -57,6 +57,7 @@ def test_gzip_is_unpacked() -> None:
         (b"#cloud-config\n- a\n", "cloud-config must be a mapping, not list"),
         (b"#cloud-config\na: [1\n", "cloud-config is not valid YAML: while parsing a flow sequence"),
         (b"#cloud-config\na: \xff\n", "cloud-config is not valid YAML"),
+        (b"#cloud-config\n" + b"[" * 100_000, "cloud-config is not valid YAML: maximum recursion depth"),
         (gzip.compress(b"#cloud-config\n" + b"#" * (17 << 20)), "larger than 16 MiB unpacked"),
         (gzip.compress(b"#cloud-config\n")[:-4], "gzip data that is cut off"),
         (b"\x1f\x8bnonsense", "damaged gzip data"),

@@ -136,8 +136,8 @@ def test_disks_are_there_and_not_mounted(configured: Configured) -> None:
 
 
 def test_a_data_disk_can_be_used(configured: Configured) -> None:
-    commands = "mke2fs /dev/sda >/dev/null && mount /dev/sda /mnt && echo kept >/mnt/file && umount /mnt && mount /dev/sda /mnt"
-    assert configured.shell.run(configured.machine, f"{commands} && cat /mnt/file && umount /mnt") == "kept\n"
+    commands = "mke2fs /dev/sda >/dev/null; mount /dev/sda /mnt; echo kept >/mnt/file; umount /mnt; mount /dev/sda /mnt"
+    assert configured.shell.run(configured.machine, f"{commands}; cat /mnt/file; umount /mnt") == "kept\n"
 
 
 def test_the_status_command(configured: Configured) -> None:

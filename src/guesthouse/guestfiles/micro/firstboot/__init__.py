@@ -7,7 +7,7 @@ plain Python: tested where it is written, run unchanged in the guest.
 Rules
 -----
 1. Only what CPython's minimal package brings is imported, and little of it: on an emulated processor each
-   import is felt. No dataclasses, typing or pathlib here.
+   import is felt. No dataclasses, typing, pathlib or subprocess here; what few boots need is imported late.
 2. A key that is not understood is a failure that names it; one that has no meaning here is listed as ignored.
    Nothing is dropped silently.
 3. A module that fails does not stop the next ones; the outcome lists all failures.

@@ -5,9 +5,7 @@ Source: cloud-init's reference of the module "Write Files".
 
 from __future__ import annotations
 
-import base64
 import binascii
-import zlib
 
 from .guest import Refused
 
@@ -46,12 +44,14 @@ def write_file(guest: Guest, accounts: Accounts, entry: Any) -> None:
 
 def _base64(data: bytes) -> bytes:
     try:
-        return base64.b64decode(b"".join(data.split()), validate=True)
+        return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
     except binascii.Error as error:
         raise Refused(f"content is not base64: {error}") from error
 
 
 def _gzip(data: bytes) -> bytes:
+    import zlib
+
     try:
         return zlib.decompress(data, wbits=31)
     except zlib.error as error:

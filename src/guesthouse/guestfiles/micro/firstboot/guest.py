@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NOT_FOUND = 127
+_SIGPIPE = 13
 LOG = "/var/log/cloud-init-output.log"
 
 
 class Refused(Exception):
     """A part of the configuration is wrong or not known here; the message names it."""
+
+
+def wait(process: int) -> int:
+    """Wait for a program's end: its exit status, 128 + signal when one ended it."""
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return status if status >= 0 else 128 - status
 
 
 class Guest:
@@ -63,13 +70,43 @@ class Guest:
         if owner is not None:
             os.chown(where, *owner)
 
-    def run(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes]:
-        """Run a program to its end: exit status (128 + signal) and what it said on both streams."""
+    def spawn(self, argv: Sequence[str], stdin: int | None = None, output: int | None = None) -> int:
+        """Start a program with these file descriptors, /dev/null where there is none: its process id.
+
+        Not the module subprocess: importing it takes as long as all else of a boot's own work.
+        """
+        null = os.open("/dev/null", os.O_RDWR)
+        ends = (null if stdin is None else stdin, null if output is None else output)
         try:
-            done = subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            return os.posix_spawnp(
+                argv[0],
+                list(argv),
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, ends[min(number, 1)], number) for number in (0, 1, 2)],
+                setsigdef=[_SIGPIPE],
+            )
+        finally:
+            os.close(null)
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes]:
+        """Run a program to its end: exit status (128 + signal) and what it said on both streams.
+
+        `stdin` is at most a page, which a pipe holds until it is read.
+        """
+        (read_in, write_in), (read_out, write_out) = os.pipe(), os.pipe()
+        os.write(write_in, stdin)
+        os.close(write_in)
+        try:
+            process = self.spawn(argv, read_in, write_out)
         except OSError as error:
-            return 127, f"{argv[0]}: {error.strerror}\n".encode()
-        return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout
+            os.close(read_out)
+            return _NOT_FOUND, f"{argv[0]}: {error.strerror}\n".encode()
+        finally:
+            os.close(read_in)
+            os.close(write_out)
+        with os.fdopen(read_out, "rb") as output:
+            said = output.read()
+        return wait(process), said
 
     def run_logged(self, argv: Sequence[str]) -> tuple[int, str]:
         """Run a program whose output goes to the log as it comes: exit status, and the last line that it said."""
@@ -77,16 +114,13 @@ class Guest:
         with open(self.path(LOG), "a+b") as log:
             begin = log.seek(0, os.SEEK_END)
             try:
-                status = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
-                ).returncode
+                status = wait(self.spawn(argv, output=log.fileno()))
             except OSError as error:
                 log.write(f"{argv[0]}: {error.strerror}\n".encode())
-                status = 127
+                status = _NOT_FOUND
             log.seek(max(begin, log.seek(0, os.SEEK_END) - 4096))
             said = log.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(said) if line.strip()), "")
-        return status if status >= 0 else 128 - status, last
+        return status, next((line.strip() for line in reversed(said) if line.strip()), "")
 
     def log(self, text: str) -> None:
         """Add a line to the log."""

@@ -6,7 +6,8 @@ Source: Linux's sysfs class "net"; `busybox udhcpc --help`.
 from __future__ import annotations
 
 import os
-import subprocess
+
+from .guest import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Network:
     def __init__(self, guest: Guest, outcome: Outcome) -> None:
         self.guest = guest
         self.outcome = outcome
-        self._asking: list[subprocess.Popen[bytes]] = []
+        self._asking: list[int] = []
 
     def start(self, setups: Iterable[Setup], hostname: str) -> None:
         """Apply fixed settings and begin to ask DHCP servers, telling them our name."""
@@ -80,25 +81,18 @@ class Network:
             self._resolver(setup)
             if setup.dhcp:
                 name = ["-x", f"hostname:{hostname}"] if hostname else []
-                self._asking.append(
-                    subprocess.Popen(
-                        [*_DHCP, "-i", setup.name, *name],
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    )
-                )
+                self._asking.append(self.guest.spawn([*_DHCP, "-i", setup.name, *name]))
 
     def wait_for_one(self) -> None:
         """Wait until the first asker has its lease or has given up for now."""
         if self._asking:
-            pid, _ = os.waitpid(-1, 0)
-            self._asking = [asker for asker in self._asking if asker.pid != pid]
+            process, _ = os.waitpid(-1, 0)
+            self._asking = [asker for asker in self._asking if asker != process]
 
     def wait_for_all(self) -> None:
         """Wait until every asker has its lease or has given up for now."""
         for asker in self._asking:
-            asker.wait()
+            wait(asker)
         self._asking = []
 
     def _run(self, argv: list[str]) -> None:

@@ -5,9 +5,7 @@ Source: cloud-init's reference, "User data formats".
 
 from __future__ import annotations
 
-import zlib
-
-import yaml
+import json
 
 from .guest import Refused
 
@@ -49,6 +47,8 @@ def _add(parts: Parts, data: bytes) -> None:
 def _unpacked(data: bytes) -> bytes:
     if not data.startswith(_GZIP_MAGIC):
         return data
+    import zlib  # most user-data is not packed
+
     unpacker = zlib.decompressobj(wbits=31)
     try:
         unpacked = unpacker.decompress(data, _LARGEST_BYTES)
@@ -118,13 +118,27 @@ _MIME_TYPES = ("text/cloud-config", "text/x-shellscript", "text/plain", "applica
 
 def mapping(data: bytes, what: str) -> dict[str, Any]:
     """Read a YAML document that must be a mapping with text keys; an empty one is an empty mapping."""
-    try:
-        document = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise Refused(f"{what} is not valid YAML: {said}") from error
+    document = _document(data, what)
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise Refused(f"{what} must be a mapping, not {type(document).__name__}")
     return {str(key): value for key, value in document.items()}
+
+
+def _document(data: bytes, what: str) -> Any:
+    body = data.partition(b"\n")[2] if data.startswith(b"#") else data
+    if not body.strip():
+        return None
+    try:
+        # JSON is YAML too, and what the house itself writes: PyYAML is then not even imported.
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        pass
+    import yaml
+
+    try:
+        return yaml.safe_load(data)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise Refused(f"{what} is not valid YAML: {said}") from error
