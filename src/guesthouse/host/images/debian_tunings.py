@@ -1,0 +1,117 @@
+"""What makes the Debian image boot faster than Debian's own settings: one row a tuning.
+
+Rules
+-----
+1. cloud-init's code is never touched, and nothing that user-data can ask for is taken away: a tuning changes when and
+   how often something runs, or leaves out what cannot do anything in this image.
+2. A tuning with files has them in guestfiles/debian/tunings/NAME, laid out as in the guest.
+3. `STOCK` is the image with none of them; `bench/boot_debian.py` measures one against the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A row: its name, why it is there, what it masks and what it adds to the kernel's command line."""
+
+    name: str
+    why: str
+    has_files: bool = False
+    masked_units: tuple[str, ...] = ()
+    masked_generators: tuple[str, ...] = ()
+    kernel_arguments: tuple[str, ...] = ()
+
+
+STOCK: tuple[Tuning, ...] = ()
+
+TUNINGS: tuple[Tuning, ...] = (
+    Tuning(
+        "one-process",
+        "four Python programs that import the same 500 modules become forks of one that has them",
+        has_files=True,
+    ),
+    Tuning(
+        "pinned-source",
+        "the data sources are known: no shell script searches for them, twice a boot",
+        has_files=True,
+    ),
+    Tuning(
+        "nothing-in-vain",
+        "modules of cloud-init that cannot do anything here: no GRUB package, no old cloud-init to migrate from",
+        has_files=True,
+    ),
+    Tuning(
+        "quiet-boot",
+        "a line on an emulated serial port costs a millisecond a character; errors still show",
+        kernel_arguments=("quiet", "loglevel=3", "systemd.show_status=0", "audit=0"),
+    ),
+    Tuning(
+        "root-writable-at-once",
+        "the journal has repaired the file system when it is mounted; a check and a second mount only take time",
+        has_files=True,
+        kernel_arguments=("rw", "fsck.mode=skip"),
+    ),
+    Tuning(
+        "no-needless-units",
+        "kernel file systems mounted for debugging, modules loaded for nobody, devices that are not there",
+        masked_units=(
+            "dev-hugepages.mount",
+            "dev-mqueue.mount",
+            "e2scrub_all.timer",
+            "e2scrub_reap.service",
+            "getty-static.service",
+            "kmod-static-nodes.service",
+            "modprobe@configfs.service",
+            "modprobe@dm_mod.service",
+            "modprobe@drm.service",
+            "modprobe@efi_pstore.service",
+            "modprobe@fuse.service",
+            "modprobe@loop.service",
+            "proc-sys-fs-binfmt_misc.automount",
+            "sys-fs-fuse-connections.mount",
+            "sys-kernel-debug.mount",
+            "sys-kernel-tracing.mount",
+            "systemd-ask-password-console.path",
+            "systemd-ask-password-wall.path",
+            "systemd-binfmt.service",
+            "systemd-initctl.socket",
+            "systemd-pcrphase-sysinit.service",
+            "systemd-pcrphase.service",
+            "systemd-pstore.service",
+            "systemd-repart.service",
+            "systemd-update-utmp-runlevel.service",
+        ),
+    ),
+    Tuning(
+        "no-needless-generators",
+        "programs that run before anything else and find nothing: no LVM, LUKS, swap or System V scripts here",
+        masked_generators=(
+            "systemd-bless-boot-generator",
+            "systemd-cryptsetup-generator",
+            "systemd-gpt-auto-generator",
+            "systemd-hibernate-resume-generator",
+            "systemd-integritysetup-generator",
+            "systemd-rc-local-generator",
+            "systemd-system-update-generator",
+            "systemd-veritysetup-generator",
+        ),
+    ),
+    Tuning(
+        "coldplug",
+        "of 400 devices of a guest, rules do something with a hundred; a driver's signature takes 0.1 s to check",
+        has_files=True,
+    ),
+    Tuning(
+        "no-address-contest",
+        "the host gives out unique MAC addresses: asking the network whether it has another takes two seconds",
+        has_files=True,
+    ),
+)
+
+
+def kernel_arguments(tunings: tuple[Tuning, ...]) -> tuple[str, ...]:
+    """What they add to the kernel's command line, in order."""
+    return tuple(argument for tuning in tunings for argument in tuning.kernel_arguments)
