@@ -67,7 +67,7 @@ async def test_another_user_at_the_socket_is_turned_away(
     house: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(server, "_ROOT", 4242)
-    monkeypatch.setattr(server.os, "geteuid", lambda: 4242)
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
     path = tmp_path / "other.sock"
     async with serve(house.engine, [bind_unix(path)]):
         transport = httpx.AsyncHTTPTransport(uds=str(path))
@@ -211,6 +211,24 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chain").write_text("hello")
     with pytest.raises(Invalid, match="not a PEM certificate"):
         _ = Certificate(tmp_path / "chain", tmp_path / "key").fingerprint
+
+
+def test_a_key_of_another_certificate_is_refused_before_anything_listens(tmp_path: Path) -> None:
+    one, other = ensure(tmp_path / "one", ["localhost"]), ensure(tmp_path / "other", ["localhost"])
+    for key in (other.key, tmp_path / "none"):
+        with pytest.raises(Invalid) as refused:
+            bind_tcp("127.0.0.1", 0, Certificate(one.chain, key))
+        assert refused.value.field == "certificate"
+
+
+async def test_a_connection_that_says_nothing_is_closed(
+    house: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0)
+    async with serve(house.engine, [bind_unix(tmp_path / "idle.sock")]):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "idle.sock"))
+        assert await reader.read() == b""
+        writer.close()
 
 
 def test_a_port_in_use_is_told(house: Open) -> None:

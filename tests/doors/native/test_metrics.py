@@ -48,10 +48,12 @@ async def test_requests_are_counted_by_row_and_status(client: httpx.AsyncClient)
     for name in ("a", "b"):
         await client.get(f"/machines/{name}")
     await client.get("/no/such/path")
+    await client.request("INVENTED", "/machines")
     samples = await scrape(client)
     name = "guesthouse_http_requests_total"
     assert value(samples, name, method="GET", path="/machines/{machine}", status="404") == 2
     assert value(samples, name, method="GET", path="", status="404") == 1
+    assert value(samples, name, method="other", path="", status="405") == 1
 
 
 async def test_the_daemon_and_its_host(client: httpx.AsyncClient) -> None:

@@ -33,6 +33,7 @@ from guesthouse.model.errors import Denied, Failed, GuesthouseError, Invalid, No
 
 PREFIX = "/v1"
 _UNFORESEEN = 1011
+_METHODS = frozenset("GET HEAD POST PUT PATCH DELETE WS".split())
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +66,9 @@ def application(door: Door, entrance: Entrance) -> ASGIApp:
 
 
 def _count(door: Door, scope: Scope, status: int) -> None:
-    door.requests[scope.get("method", "WS"), scope["state"]["path"], status] += 1
+    """Strangers are counted too: what they make up (methods, paths) becomes no label of its own."""
+    method = scope.get("method", "WS")
+    door.requests[method if method in _METHODS else "other", scope["state"]["path"], status] += 1
 
 
 # --- routing -------------------------------------------------------------------------------------------------

@@ -41,6 +41,18 @@ class Certificate:
             ) from error
         return hashlib.sha256(der).hexdigest()
 
+    def check(self) -> None:
+        """Raise `Invalid` unless both can be read and belong together."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key)
+        except OSError as error:  # ssl.SSLError is one
+            raise Invalid(
+                f"{self.chain} and {self.key} are no certificate and its key: {error}",
+                field="certificate",
+                value=str(self.chain),
+                hint="both are PEM files; the key has no passphrase",
+            ) from error
+
 
 def ensure(folder: Path, names: Sequence[str]) -> Certificate:
     """The house's own certificate in `folder`, made for these host names and addresses if there is none."""

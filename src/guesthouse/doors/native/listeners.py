@@ -79,7 +79,11 @@ def _remove_stale(path: Path) -> None:
 
 
 def bind_tcp(host: str, port: int, certificate: Certificate) -> Listener:
-    """Listen at an address of this host; port 0 is chosen by the kernel. Raises `Conflict` where that cannot be."""
+    """Listen at an address of this host; port 0 is chosen by the kernel.
+
+    Raises `Conflict` where that cannot be, `Invalid` for a certificate that is none.
+    """
+    certificate.check()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)

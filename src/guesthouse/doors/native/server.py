@@ -29,6 +29,7 @@ from guesthouse.doors.native.table import TABLE
 from guesthouse.engine.engine import Engine
 
 GRACE_S = 1
+IDLE_S = 5
 MAX_FRAME_BYTES = 64 * 1024
 MAX_CONNECTIONS = 512
 _ROOT = 0
@@ -74,6 +75,7 @@ def _server(door: Door, listener: Listener) -> uvicorn.Server:
         server_header=False,
         date_header=False,
         limit_concurrency=MAX_CONNECTIONS if certificate else None,
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
@@ -85,7 +87,10 @@ def _server(door: Door, listener: Listener) -> uvicorn.Server:
 
 
 class PeerProtocol(H11Protocol):
-    """HTTP/1.1 that tells the application the user at the other end of a unix socket, as ``peer_uid``."""
+    """HTTP/1.1 that tells the application the user at the other end of a unix socket, as ``peer_uid``.
+
+    A connection that says nothing for as long as one may idle between requests is closed.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -93,3 +98,4 @@ class PeerProtocol(H11Protocol):
         if peer.family == socket.AF_UNIX:
             told = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
             self.app_state = {**self.app_state, "peer_uid": _PEER.unpack(told)[1]}
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)

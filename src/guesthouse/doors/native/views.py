@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -45,7 +46,10 @@ async def findings(call: Call[NoParams]) -> Sequence[Finding]:
 
 
 async def openapi(call: Call[NoParams]) -> dict[str, Any]:
-    return described.document(call.door.rows)
+    return _document(call.door.rows)
+
+
+_document = cache(described.document)
 
 
 # --- machines ------------------------------------------------------------------------------------------------
