@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guesthouse.model.errors import Invalid
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _LIFETIME = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(hours=1)
@@ -102,7 +106,7 @@ def _make(names: Sequence[str], now: datetime) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), pem
 
 
-def _general_name(name: str):  # type: ignore[no-untyped-def]  # x509 is imported late
+def _general_name(name: str) -> x509.GeneralName:
     from cryptography import x509
 
     try:
