@@ -80,6 +80,7 @@ async def fill(url: str) -> None:
     """Write without end, in each transaction a project, and its machine, and an event; tell each that is kept."""
     from tests.store import making
 
+    from guesthouse.model.machine import MachineSpec
     from guesthouse.store import open_store
 
     async with open_store(url) as store:

@@ -6,10 +6,11 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.postgres import Server
+from tests.postgres import Server, serve
 from tests.store import making
 from tests.store.other import other, told
 
@@ -206,6 +207,20 @@ class TestServer:
             async with store.read() as transaction:
                 assert await transaction.projects.select() == [home]
             await making.fill(store)
+
+    async def test_one_that_went_away_is_named(self) -> None:
+        async with AsyncExitStack() as stack:
+            with serve() as server:
+                store = await stack.enter_async_context(open_store(server.url("postgres")))
+                home = await making.fill(store)
+                async with store.read() as transaction:
+                    assert await transaction.projects.select() == [home]
+            for begin in (store.read, store.write):
+                with pytest.raises(Failed, match="cannot be reached"):
+                    async with begin():
+                        pass
+            async with asyncio.timeout(5):
+                await anext(store.watch())
 
     @pytest.mark.parametrize(
         ("code", "kind", "message"),

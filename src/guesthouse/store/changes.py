@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from guesthouse.store.databases import CHANNEL
+from guesthouse.store.uninterrupted import uninterrupted
 
 
 class Bell:
@@ -77,22 +78,23 @@ class Line:
     async def open(self) -> None:
         """Open the line where it is not; where the server cannot be reached, watching goes on by polling."""
         async with self._opening:
-            if self._driver is not None and not self._driver.is_closed():
-                return
-            await self.close()
-            with contextlib.suppress(SQLAlchemyError, OSError):
-                self._connection = await self._engine.connect()
-                raw: Any = await self._connection.get_raw_connection()
-                self._driver = raw.driver_connection
-                self._driver.add_termination_listener(lambda _: self._bell.ring())
-                await self._driver.add_listener(CHANNEL, lambda *_: self._bell.ring())
-                # What was committed while the line was down was not heard.
-                self._bell.ring()
+            if self._driver is None or self._driver.is_closed():
+                await uninterrupted(self._open())
 
     async def close(self) -> None:
         """Hang up."""
         connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(SQLAlchemyError, OSError):
-                await connection.invalidate()
                 await connection.close()
+
+    async def _open(self) -> None:
+        await self.close()
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            self._connection = await self._engine.connect()
+            raw: Any = await self._connection.get_raw_connection()
+            self._driver = raw.driver_connection
+            self._driver.add_termination_listener(lambda _: self._bell.ring())
+            await self._driver.add_listener(CHANNEL, lambda *_: self._bell.ring())
+            # What was committed while the line was down was not heard.
+            self._bell.ring()

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.store import failures
 from guesthouse.store.schema import LITERAL, Noun, Record, Row, epoch_now, scalar_type
+from guesthouse.store.uninterrupted import uninterrupted
 
 _FIXED = frozenset({"id", "created_at"})
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -47,12 +48,12 @@ class Session:
     async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
         """Run a statement to its end."""
         with self._statement():
-            return await self._connection.execute(statement, values)
+            return await uninterrupted(self._connection.execute(statement, values))
 
     async def commit(self) -> None:
         """Keep what was done."""
         with self._statement():
-            await self._connection.commit()
+            await uninterrupted(self._connection.commit())
 
     @contextmanager
     def _statement(self) -> Iterator[None]:

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from guesthouse.store import failures, schema
 from guesthouse.store.changes import Bell, Line
 from guesthouse.store.databases import Place, locate
 from guesthouse.store.events import SqlEventLog
 from guesthouse.store.records import RecordTable, Session
+from guesthouse.store.uninterrupted import uninterrupted
 from guesthouse.store.versions import bring_up_to_date
 
 
@@ -83,12 +84,20 @@ class SqlStore:
 
     @asynccontextmanager
     async def _begin(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        async with AsyncExitStack() as stack:
+        connection = engine.connect()
+        try:
             with failures.named(self._place.name):
-                connection = await stack.enter_async_context(engine.connect())
-                await connection.begin()
-            # Leaving closes the connection, which takes back what was not committed, cancelled or not.
+                await uninterrupted(_started(connection))
             yield Session(connection, self._place.name)
+        finally:
+            # Takes back what was not committed.
+            if connection.sync_connection:
+                await uninterrupted(connection.close())
+
+
+async def _started(connection: AsyncConnection) -> None:
+    await connection.start()
+    await connection.begin()
 
 
 @contextmanager
@@ -115,11 +124,11 @@ async def open_store(url: str, lock_timeout_s: float = 10.0) -> AsyncIterator[Sq
     or was written by a newer version.
     """
     place = locate(url, lock_timeout_s)
-    await bring_up_to_date(place)
+    await uninterrupted(bring_up_to_date(place))
     async with AsyncExitStack() as stack:
         engines = [place.reader(), place.writer(), place.starter()]
         for engine in engines:
-            stack.push_async_callback(engine.dispose)
+            stack.push_async_callback(lambda engine: uninterrupted(engine.dispose()), engine)
         reader, writer, listener = engines
         bell = Bell()
         line = Line(listener, bell) if place.database.poll_s else None
