@@ -70,6 +70,7 @@ def _server(door: Door, listener: Listener) -> uvicorn.Server:
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="warning",
         access_log=False,
         proxy_headers=False,
         server_header=False,
