@@ -69,11 +69,7 @@ class Guest:
         terminal = Terminal(
             environment=environment, stdin=streams[0], stdout=streams[1], stderr=streams[2], clock=lambda: 0.0
         )
-        import time
-
-        t = time.time()
         code = run(words, terminal)
-        print(f"{time.time() - t:.2f}", words, file=sys.__stderr__)
         for stream in streams[1:]:
             stream.flush()
         return Ended(code, out.getvalue().decode(errors="backslashreplace"), err.getvalue().decode())

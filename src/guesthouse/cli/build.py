@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SETTINGS = {"max_content_width": 80, "help_option_names": ["--help", "-h"]}
 
+# Set by the completion scripts: what the shell wants to know.
+COMPLETE_VARIABLE = "_GUEST_COMPLETE"
+
 
 class Run(NamedTuple):
     """What goes with one run of `guest`: its terminal, and the common options said before the command."""

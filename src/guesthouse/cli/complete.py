@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 from click.shell_completion import CompletionItem, get_completion_class
 
-from guesthouse.cli.build import root
+from guesthouse.cli.build import COMPLETE_VARIABLE, root
 from guesthouse.cli.context import Context
 from guesthouse.cli.terminal import standard
 from guesthouse.model.errors import GuesthouseError
 
 SHELLS = ("bash", "zsh", "fish")
-_VARIABLE = "_GUEST_COMPLETE"
 
 
 class Source(NamedTuple):
@@ -60,7 +59,7 @@ def script(shell: str) -> str:
     """The completion script of a shell."""
     kind = get_completion_class(shell)
     assert kind is not None
-    return kind(root(), {}, "guest", _VARIABLE).source().strip("\n")
+    return kind(root(), {}, "guest", COMPLETE_VARIABLE).source().strip("\n")
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def remote(url: str, token: str, ca: str, fingerprint: str) -> Place:
         )
     if not token:
         raise Denied(f"{url} wants a token", hint="set GUESTHOUSE_TOKEN; `guest token create` on that house makes one")
+    if ca and not Path(ca).is_file():
+        raise Invalid(f"{ca}: no such file", field="ca", value=ca, hint="name a file of certificates (PEM)")
     return Place(None, parts.hostname, parts.port or 443, token, ca, fingerprint.replace(":", "").lower())
 
 
@@ -225,10 +227,3 @@ def _connect_tls(place: Place) -> socket.socket:
 
 def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def ca_file(text: str) -> str:
-    """A file with certificates; raises `Invalid` where it cannot be read."""
-    if not Path(text).is_file():
-        raise Invalid(f"{text}: no such file", field="ca", value=text)
-    return text

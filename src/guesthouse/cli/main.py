@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from guesthouse.cli.build import Run, root
+from guesthouse.cli.build import COMPLETE_VARIABLE, Run, root
 from guesthouse.cli.exits import BROKEN_PIPE, INTERRUPTED, exit_code
 from guesthouse.cli.terminal import Terminal, standard
 from guesthouse.model.errors import GuesthouseError, Invalid
@@ -27,18 +27,30 @@ def main() -> None:
 
 def run(arguments: Sequence[str], terminal: Terminal) -> int:
     """Run one command line; returns its exit code (see `exits.EXITS`)."""
+    command = root()
     try:
-        result = root().main(list(arguments), prog_name="guest", standalone_mode=False, obj=Run(terminal, {}))
-        return int(result or 0)
+        if instruction := terminal.environment.get(COMPLETE_VARIABLE):
+            return _complete(command, instruction)
+        with command.make_context("guest", list(arguments), obj=Run(terminal, {})) as context:
+            return int(command.invoke(context) or 0)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except GuesthouseError as error:
         return _tell(terminal, error, arguments)
     except click.UsageError as error:
         return _tell(terminal, _usage(error), arguments)
-    except click.Abort:
+    except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         terminal.close_output()
         return BROKEN_PIPE
+
+
+def _complete(command: click.Command, instruction: str) -> int:
+    """Answer the shell, which asks by way of the environment."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(command, {}, "guest", COMPLETE_VARIABLE, instruction)
 
 
 def _tell(terminal: Terminal, error: GuesthouseError, arguments: Sequence[str]) -> int:

@@ -65,8 +65,8 @@ ROWS = (
             Option("--name -n", "spec.name", "name of the machine; made up when not given", "NAME"),
             Option("--vcpus --cpus", "spec.vcpus", "virtual processors", "N", read=whole),
             Option("--memory -m", "spec.memory_mib", "memory, like 512M or 2G", "SIZE", read=size),
-            Option("--disk", "spec.disks", "size of the root disk (10G), or a disk: "
-                   "name=data,size=10G,format=raw,thin=no,bus=scsi,cache=none", "DISK", read=disk, repeat=True),
+            Option("--disk", "spec.disks", "size of the root disk (10G), or a disk by name=, size=, disk=, format=, "
+                   "thin=, bus=, cache=: name=data,size=10G,bus=scsi", "DISK", read=disk, repeat=True),
             Option("--nic", "spec.nics", "a network card: e1000, or model=e1000,mac=52:54:00:00:00:01", "NIC",
                    read=nic, repeat=True),
             Option("--forward", "forwards", "a port of this host that leads to one of the guest: 8080:80, "
