@@ -2,7 +2,7 @@
 
 A new step, after a change in `guesthouse.store.schema`, against a database that is up to date::
 
-    alembic -c src/guesthouse/store/migrations/alembic.ini -x url=sqlite:////tmp/scratch.db upgrade head
-    alembic -c src/guesthouse/store/migrations/alembic.ini -x url=sqlite:////tmp/scratch.db \\
+    alembic -c src/guesthouse/store/migrations/alembic.ini -x url=sqlite:///scratch.db upgrade head
+    alembic -c src/guesthouse/store/migrations/alembic.ini -x url=sqlite:///scratch.db \\
         revision --autogenerate --rev-id 0002 -m "what it is for"
 """
