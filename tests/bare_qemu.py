@@ -19,7 +19,7 @@ import pycdlib
 
 from guesthouse.host.images.built import BuiltImage
 
-PATIENCE_S = 90
+PATIENCE_S = 180
 
 
 class Lines:
@@ -43,6 +43,12 @@ class Lines:
         while "return" not in (answer := self.receive()):
             assert "error" not in answer, answer
         return answer["return"]
+
+    def wait_for_event(self, name: str) -> Any:
+        """Wait for an event of QMP: its data."""
+        while (event := self.receive()).get("event") != name:
+            pass
+        return event.get("data")
 
 
 class Machine:
@@ -73,13 +79,12 @@ class Machine:
 def running(
     image: BuiltImage, options: Sequence[str] = (), memory_mib: int = 128, append: str = ""
 ) -> Iterator[Machine]:
-    """Start a machine of an image by direct kernel boot on TCG; it is killed at the end of the block."""
+    """Start a machine of an image on TCG, by direct kernel boot if it has a kernel; it is killed with the block."""
     pairs = {name: socket.socketpair() for name in ("console", "report", "agent", "qmp")}
     fds = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
     argv = [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-m", str(memory_mib)),
-        *("-accel", "tcg", "-cpu", "max", "-kernel", str(image.folder / (image.kernel or ""))),
-        *("-initrd", str(image.folder / (image.initrd or "")), "-append", f"{image.cmdline} {append}"),
+        *("-accel", "tcg", "-cpu", "max", *_direct_boot(image, append)),
         *(part for name, fd in fds.items() for part in ("-chardev", f"socket,id={name},fd={fd}")),
         *("-mon", "chardev=qmp,mode=control", "-serial", "chardev:console", "-device", "virtio-serial-pci"),
         *("-device", "virtserialport,chardev=report,name=org.guesthouse.report.0"),
@@ -96,6 +101,13 @@ def running(
         process.wait()
         for ours, _ in pairs.values():
             ours.close()
+
+
+def _direct_boot(image: BuiltImage, append: str) -> Sequence[str]:
+    if image.kernel is None or image.initrd is None:
+        return ()
+    kernel, initrd = str(image.folder / image.kernel), str(image.folder / image.initrd)
+    return ("-kernel", kernel, "-initrd", initrd, "-append", f"{image.cmdline} {append}")
 
 
 def write_seed(path: Path, files: Mapping[str, str]) -> Path:
