@@ -3,8 +3,8 @@
 Rules
 -----
 1. One daemon a house: whoever holds `House.lock` is it. A second one is refused before it touches anything.
-2. Things are opened in the order lock, store, host, engine, door, and closed the other way round. Machines are not
-   closed: they run on, and the next daemon finds them again.
+2. Things are opened in the order lock, sockets, store, host, engine, door, and closed the other way round: who
+   connects early waits in a socket's queue. Machines are not closed: they run on, and the next daemon finds them.
 3. SIGTERM and SIGINT end the daemon cleanly; SIGKILL does no harm either.
 """
 
@@ -54,10 +54,11 @@ def serve(house: House, values: Mapping[str, Any]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     options = Options(**{name: value for name, value in values.items() if value})
-    asyncio.run(_until_told(house, options, never_stop))
+    asyncio.run(run_until_told(house, options, never_stop))
 
 
-async def _until_told(house: House, options: Options, checkpoint: Checkpoint) -> None:
+async def run_until_told(house: House, options: Options, checkpoint: Checkpoint) -> None:
+    """The daemon, until SIGTERM or SIGINT; a test may stop it short at a checkpoint."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,15 +77,12 @@ async def open_house(
 ) -> AsyncIterator[list[str]]:
     """A house at work, until the block ends; yields the addresses at which it answers."""
     options = options or Options()
-    with locked(house):
-        async with _opened(house, options, checkpoint) as engine:
-            listeners = [bind_unix(house.socket), *_over_tls(house, options)]
-            try:
-                async with serve_native(engine, listeners):
-                    yield [str(house.socket), *(f"https://{options.listen}" for _ in listeners[1:])]
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    house.socket.unlink()
+    with locked(house), contextlib.ExitStack() as stack:
+        listeners = [bind_unix(house.socket), *_over_tls(house, options)]
+        for listener in listeners:
+            stack.callback(listener.close)
+        async with _opened(house, options, checkpoint) as engine, serve_native(engine, listeners):
+            yield [str(house.socket), *(f"https://{options.listen}" for _ in listeners[1:])]
 
 
 @asynccontextmanager

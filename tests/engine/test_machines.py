@@ -360,7 +360,7 @@ async def test_tokens(store: Store) -> None:
         assert bearer == Asker(asker.project, Role.OPERATOR, house=False)
         async with store.read() as tx:
             assert made.secret not in str(await tx.tokens.select())
-        with pytest.raises(Denied, match="your role is operator"):
+        with pytest.raises(Denied, match="yours is operator"):
             await engine.accept(bearer, intents.TokenCreate(name="x", role=Role.ADMIN))
         await engine.accept(asker, intents.TokenDelete(token="ci"))
         with pytest.raises(Denied):

@@ -104,9 +104,7 @@ class Converge:
         work = asyncio.ensure_future(self.host.perform(step, desired, progress))
         try:
             while not work.done():
-                woken = asyncio.ensure_future(wakes.interrupt.wait())
-                await asyncio.wait((work, woken), return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+                await wakes.or_done(work)
                 if work.done() or not wakes.take():
                     continue
                 if await self._has_news(step, desired):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ class Wakes:
         woken = self.interrupt.is_set()
         self.interrupt.clear()
         return woken
+
+    async def or_done(self, work: asyncio.Future[Any]) -> None:
+        """Wait until there is a wake, or the work is done."""
+        woken = asyncio.ensure_future(self.interrupt.wait())
+        try:
+            await asyncio.wait((work, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
 
 
 class Owners:

@@ -95,9 +95,7 @@ class Works:
             while not doing.done():
                 if await self._is_cancelled(operation):
                     raise Conflict("cancelled", subject=f"operation {operation.id}")
-                woken = asyncio.ensure_future(wakes.interrupt.wait())
-                await asyncio.wait((doing, woken), return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+                await wakes.or_done(doing)
                 wakes.take()
         finally:
             if not doing.done():

@@ -22,6 +22,7 @@ from guesthouse.host.durable import keep_end
 from guesthouse.host.facts import LocalFacts
 from guesthouse.host.feed import Feed
 from guesthouse.host.guests import LocalGuestFiles, LocalGuests
+from guesthouse.host.images import workroom
 from guesthouse.host.images.shelf import ImageShelf
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.kvm import Kvm
@@ -60,8 +61,9 @@ class LocalMachines:
 
 @dataclass(frozen=True)
 class LocalHost:
-    """The ports of this box."""
+    """The ports of this box, and what they share: the machines that run."""
 
+    runs: Runs
     machines: LocalMachines
     guests: LocalGuests
     files: LocalGuestFiles
@@ -90,6 +92,7 @@ async def open_host(
     identity.open_house(house)
     house.cache.mkdir(parents=True, exist_ok=True)
     _sweep(house)
+    await workroom.sweep(house.images)
     async with asyncio.TaskGroup() as tasks:
         feed, files = Feed(), DiskFiles(house)
         runs = Runs(house.machines, tasks, feed)
@@ -98,6 +101,7 @@ async def open_host(
         background = (tasks.create_task(kvm.verdict()), tasks.create_task(_look_at_logs(runs)))
         try:
             yield LocalHost(
+                runs=runs,
                 machines=LocalMachines(Observer(runs, files), Hands(house, runs, files, starter), feed),
                 guests=LocalGuests(runs, Consoles(tasks)),
                 files=LocalGuestFiles(runs),
@@ -113,7 +117,7 @@ async def open_host(
 
 
 def _sweep(house: House) -> None:
-    """Remove what a killed daemon had not finished."""
+    """Remove what a killed daemon had not finished, and no operation will look for."""
     for partial in house.disks.glob("*.partial"):
         partial.unlink()
 

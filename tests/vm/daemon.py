@@ -1,0 +1,33 @@
+"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME [KIND STEP EDGE]``.
+
+Every checkpoint that it passes is a line of ``HOME/checkpoints``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from guesthouse.app import Options, run_until_told
+from guesthouse.model.house import House
+
+
+def main(home: Path, fatal: tuple[str, ...]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+    async def checkpoint(kind: str, step: str, edge: str) -> None:
+        with (home / "checkpoints").open("a") as trace:
+            trace.write(f"{kind} {step} {edge}\n")
+        if (kind, step, edge) == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(run_until_told(House(home, home), Options(), checkpoint))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), tuple(sys.argv[2:]))
