@@ -53,7 +53,7 @@ class Terminal:
     @property
     def width(self) -> int:
         """Columns that a table may use: the terminal's; 0 (no limit) where output goes elsewhere."""
-        return os.get_terminal_size(self.stdout.fileno()).columns if self.stdout.isatty() else 0
+        return _columns(self.stdout) if self.stdout.isatty() else 0
 
     @property
     def byte_input(self) -> BinaryIO:
@@ -94,7 +94,7 @@ class Terminal:
         if self.stderr.isatty():
             part = "" if percent is None else f" {percent:.0f}%"
             line = plain(f"{subject}: {phase}{part} ({elapsed(elapsed_s)})")
-            room = os.get_terminal_size(self.stderr.fileno()).columns - 1
+            room = _columns(self.stderr) - 1
             self.stderr.write(_CLEAR_LINE + line[:room])
             self._line_shown = True
         elif (subject + phase) != self._phase_shown:
@@ -122,6 +122,11 @@ class Terminal:
 def standard() -> Terminal:
     """The terminal of this process."""
     return Terminal(environment=os.environ, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
+
+
+def _columns(stream: TextIO) -> int:
+    """The width of a terminal; 80 where it does not know (a serial line)."""
+    return os.get_terminal_size(stream.fileno()).columns or 80
 
 
 def plain(text: str) -> str:
