@@ -64,15 +64,21 @@ class Guest:
         return ended
 
     def run(self, words: list[str], stdin: bytes, environment: Mapping[str, str]) -> Ended:
-        out, err = io.BytesIO(), io.BytesIO()
-        streams = [io.TextIOWrapper(stream, encoding="utf-8") for stream in (io.BytesIO(stdin), out, err)]
-        terminal = Terminal(
-            environment=environment, stdin=streams[0], stdout=streams[1], stderr=streams[2], clock=lambda: 0.0
-        )
+        terminal = self.terminal(stdin, environment)
         code = run(words, terminal)
-        for stream in streams[1:]:
+        written = []
+        for stream in (terminal.stdout, terminal.stderr):
             stream.flush()
-        return Ended(code, out.getvalue().decode(errors="backslashreplace"), err.getvalue().decode())
+            written.append(stream.buffer.getvalue().decode(errors="backslashreplace"))
+        return Ended(code, *written)
+
+    def terminal(self, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Terminal:
+        """A terminal that is none: its streams are in memory, and its clock stands still."""
+        streams = [io.TextIOWrapper(io.BytesIO(given), encoding="utf-8") for given in (stdin, b"", b"")]
+        return Terminal(
+            environment=environment or self.environment, stdin=streams[0], stdout=streams[1], stderr=streams[2],
+            clock=lambda: 0.0,
+        )  # fmt: skip
 
     def process_environment(self, **more: str) -> dict[str, str]:
         """For `guest` as a process of its own."""

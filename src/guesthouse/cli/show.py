@@ -45,9 +45,13 @@ def moment(stamp: float) -> str:
 
 
 def _forwards(value: Any, now: Now) -> str:
-    return ", ".join(
-        f"{each.get('host_port', 0)}->{each['guest_port']}/{each.get('protocol', 'tcp')}" for each in value
-    )
+    return "\n".join(_forward(**each) for each in value)
+
+
+def _forward(guest_port: int, host_port: int = 0, protocol: str = "tcp") -> str:
+    if host_port:
+        return f"{host_port}->{guest_port}/{protocol}"
+    return f"{guest_port}/{protocol} from a port of the house's choice"
 
 
 def _labels(value: Any, now: Now) -> str:

@@ -18,7 +18,7 @@ DEFAULT_TIMEOUT_S = 15 * 60
 
 def launch(context: Context, row: Command, values: Values) -> int:
     """Make a machine, and come back when it is so far."""
-    body = _body(context, values)
+    body = request(context, values)
     operation = context.door.ask("POST", "/machines", None, body)
     name = operation["subject_name"]
     if context.no_wait:
@@ -59,7 +59,7 @@ def _give(context: Context, machine: dict[str, Any], until: str, deadline: wait.
     context.give(machine, f"{name} is {state}{enter}")
 
 
-def _body(context: Context, values: Values) -> dict[str, Any]:
+def request(context: Context, values: Values) -> dict[str, Any]:
     """The body of the request; what is not said is left to the house."""
     body = perform.nested({key: value for key, value in values.items() if key.startswith("spec.")})
     spec: dict[str, Any] = {"name": "", **body.get("spec", {})}
