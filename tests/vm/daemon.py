@@ -1,6 +1,6 @@
-"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME [KIND STEP EDGE]``.
+"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME``.
 
-Every checkpoint that it passes is a line of ``HOME/checkpoints``.
+Every checkpoint that it passes is a line of ``HOME/checkpoints``; at the one that ``HOME/fatal`` names it dies.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from guesthouse.app import Options, run_until_told
 from guesthouse.model.house import House
 
 
-def main(home: Path, fatal: tuple[str, ...]) -> None:
+def main(home: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+    fatal = home / "fatal"
 
     async def checkpoint(kind: str, step: str, edge: str) -> None:
+        line = f"{kind} {step} {edge}\n"
         with (home / "checkpoints").open("a") as trace:
-            trace.write(f"{kind} {step} {edge}\n")
-        if (kind, step, edge) == fatal:
+            trace.write(line)
+        if fatal.exists() and fatal.read_text() == line:
+            fatal.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
     asyncio.run(run_until_told(House(home, home), Options(), checkpoint))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), tuple(sys.argv[2:]))
+    main(Path(sys.argv[1]))

@@ -108,19 +108,6 @@ async def house_with_bystander(micro_image: BuiltImage, scratch: Path) -> AsyncI
         yield house, pid
 
 
-async def checkpoints_of(house: House, scene: Scene, names: dict[str, str]) -> list[tuple[str, ...]]:
-    """One whole run; the checkpoints that the killed request passes, each once."""
-    async with a_daemon(house) as daemon:
-        await set_up(daemon, scene, names)
-        (house.home / "checkpoints").unlink(missing_ok=True)
-        await daemon.do(*filled(scene.ask, names))
-        trace = house.home / "checkpoints"
-        lines = trace.read_text().splitlines() if trace.exists() else []
-        for request in scene.after:
-            await daemon.do(*filled(request, names))
-    return list(dict.fromkeys(tuple(line.split()) for line in lines))
-
-
 async def set_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
     for request in scene.before:
         await daemon.do(*filled(request, names))
@@ -128,36 +115,52 @@ async def set_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
         await daemon.reach(names["m"], "reachable")
 
 
+async def clean_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
+    for request in scene.after:
+        await daemon.do(*filled(request, names))
+
+
+async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) -> list[tuple[str, ...]]:
+    """One whole run; the checkpoints that the request passes, each once."""
+    await set_up(daemon, scene, names)
+    trace = daemon.house.home / "checkpoints"
+    trace.unlink(missing_ok=True)
+    await daemon.do(*filled(scene.ask, names))
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    await clean_up(daemon, scene, names)
+    return list(dict.fromkeys(tuple(line.split()) for line in lines))
+
+
 @pytest.mark.parametrize("kind", sorted(SCENES))
 async def test_killed_at_every_step(kind: str, micro_image: BuiltImage, tmp_path: Path) -> None:
     scene = SCENES[kind]
+
+    def names(cell: int) -> dict[str, str]:
+        out = tmp_path / f"out{cell}.qcow2"
+        return {
+            "m": f"m{cell}",
+            "d": f"d{cell}",
+            "i": f"i{cell}",
+            "file": str(tmp_path / "small.qcow2"),
+            "out": str(out),
+        }
+
     async with house_with_bystander(micro_image, tmp_path) as (house, bystander):
         empty = left_in(house)
-
-        def names(cell: int) -> dict[str, str]:
-            return {
-                "m": f"m{cell}",
-                "d": f"d{cell}",
-                "i": f"i{cell}",
-                "file": str(tmp_path / "small.qcow2"),
-                "out": str(tmp_path / f"out{cell}.qcow2"),
-            }
-
-        cells = await checkpoints_of(house, scene, names(0))
+        async with a_daemon(house) as daemon:
+            cells = await checkpoints_of(daemon, scene, names(0))
         assert cells or kind == "machine.rename", "no checkpoint passed: nothing would be tested"
         assert left_in(house) == empty
         for cell, fatal in enumerate(cells, start=1):
             async with a_daemon(house) as daemon:
                 await set_up(daemon, scene, names(cell))
-            async with a_daemon(house, *fatal) as daemon:
+                daemon.die_at(fatal)
                 operation = (await daemon.ask(*filled(scene.ask, names(cell))))["id"]
                 assert await daemon.died() == -signal.SIGKILL, fatal
             async with a_daemon(house) as daemon:
                 document = await daemon.ended(operation)
                 assert document["state"] == "done", (fatal, document)
-                machine = await daemon.ask("GET", "/machines/bystander")
-                assert machine["state"] == "running", fatal
-                for request in scene.after:
-                    await daemon.do(*filled(request, names(cell)))
+                assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
+                await clean_up(daemon, scene, names(cell))
             assert left_in(house) == empty, fatal
             assert left_in(house)["processes"] == [bystander], fatal

@@ -67,7 +67,7 @@ class Converge:
             if machine is None:
                 return None
             desired = await load_desired(tx, machine)
-            under_way = [row for row in await tx.operations.scan(subject=machine_id) if row.state not in ENDED]
+            under_way = await tx.operations.scan(subject=machine_id, ended_at=0.0)
             operation = await tx.operations.get(under_way[-1].id) if under_way else None
         public = await self.keys.public(machine.project)
         desired = replace(desired, authorized_keys=(*desired.authorized_keys, public))
@@ -121,8 +121,8 @@ class Converge:
             machine = await tx.machines.get(desired.machine.id)
             cancelled = [
                 row
-                for row in await tx.operations.scan(subject=desired.machine.id)
-                if row.cancel_requested and row.state not in ENDED and row.state is not OperationState.UNDOING
+                for row in await tx.operations.scan(subject=desired.machine.id, ended_at=0.0)
+                if row.cancel_requested and row.state is not OperationState.UNDOING
             ]
         newer = machine is None or machine.generation != desired.machine.generation
         return bool(cancelled) or (newer and step.interruptible)

@@ -28,7 +28,7 @@ from guesthouse.engine.works import Works
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineRow, Power, State
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, Project
+from guesthouse.model.resources import Project
 from guesthouse.ports import Checkpoint, Host, HostFacts, MachineHost, Store
 
 
@@ -122,10 +122,9 @@ async def _unfinished(store: Store, identity: Identity) -> list[str]:
     """The subjects to look after at the start; their open operations get a new epoch."""
     async with store.write() as tx:
         subjects: dict[str, None] = {}
-        for row in await tx.operations.scan(host=identity.host):
-            if row.state not in ENDED:
-                await tx.operations.update(row.id, {"epoch": row.epoch}, epoch=row.epoch + 1)
-                subjects[row.subject] = None
+        for row in await tx.operations.scan(host=identity.host, ended_at=0.0):
+            await tx.operations.update(row.id, {"epoch": row.epoch}, epoch=row.epoch + 1)
+            subjects[row.subject] = None
         for machine in await tx.machines.scan(host=identity.host):
             if _needs_a_look(machine):
                 subjects[machine.id] = None

@@ -89,7 +89,7 @@ class Views:
     async def _machine(self, tx: Transaction, machine: Machine) -> MachineView:
         disks = tuple(await tx.disks.select(machine=machine.id))
         image = await tx.images.get(machine.image) if machine.image else None
-        under_way = [row for row in await tx.operations.scan(subject=machine.id) if row.state not in ENDED]
+        under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
         return MachineView(_shown(machine), disks, image.name if image else "", under_way[-1] if under_way else None)
 
     async def wait_machine(self, asker: Asker, ref: str, *, until: Stage, wait_s: float) -> MachineView:
@@ -156,8 +156,8 @@ class Views:
     async def operations(self, asker: Asker, *, all: bool) -> list[OperationRow]:
         """Operations that have not ended; with `all` the ended ones too."""
         async with self.store.read() as tx:
-            rows = await tx.operations.scan(project=asker.project)
-        return [row for row in rows if all or row.state not in ENDED]
+            only = {} if all else {"ended_at": 0.0}
+            return await tx.operations.scan(project=asker.project, **only)
 
     async def operation(self, asker: Asker, ref: str) -> Operation:
         """One operation, with its progress; `ref` is an id."""

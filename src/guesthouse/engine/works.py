@@ -23,7 +23,7 @@ from guesthouse.engine.progress import Board
 from guesthouse.engine.records import end_operation
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import DiskFormat
-from guesthouse.model.resources import ENDED, Disk, DiskState, Image, ImageState, Operation, OperationState
+from guesthouse.model.resources import Disk, DiskState, Image, ImageState, Operation, OperationState
 from guesthouse.ports import Checkpoint, DiskHost, ImageHost, Progress, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,7 @@ class Works:
 
     async def _next(self, subject: str) -> Operation | None:
         async with self.store.write() as tx:
-            for row in await tx.operations.scan(subject=subject):
-                if row.state in ENDED:
-                    continue
+            for row in await tx.operations.scan(subject=subject, ended_at=0.0):
                 operation = await tx.operations.get(row.id)
                 if operation is None:
                     continue

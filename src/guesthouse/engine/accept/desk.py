@@ -21,7 +21,7 @@ from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, Disk, Event, Image, Operation, OperationRow, OperationState, Project
+from guesthouse.model.resources import Disk, Event, Image, Operation, OperationRow, OperationState, Project
 from guesthouse.ports import HostFacts, Transaction
 
 
@@ -58,7 +58,7 @@ class Desk:
 
     async def open_operations(self, subject: str) -> list[OperationRow]:
         """Operations on this subject that have not ended, oldest first."""
-        return [row for row in await self.tx.operations.scan(subject=subject) if row.state not in ENDED]
+        return await self.tx.operations.scan(subject=subject, ended_at=0.0)
 
     async def open(
         self,
@@ -83,6 +83,7 @@ class Desk:
                 state=OperationState.DONE if done else OperationState.WAITING,
                 generation=generation,
                 context=dict(context or {}),
+                ended_at=await self.tx.now() if done else 0.0,
             )
         )
         await self.tell(f"{kind}.done" if done else f"{kind}.accepted", operation)
