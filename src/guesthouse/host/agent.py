@@ -55,9 +55,12 @@ class Agent:
                     answer = await self._ask(command, arguments)
             except TimeoutError as error:
                 raise self._silent(f"no answer to {command} within {timeout_s:g} s") from error
-            except (OSError, EOFError, ValueError) as error:
+            except (EOFError, ConnectionError) as error:
                 self.close()
-                raise self._silent(str(error) or type(error).__name__) from error
+                raise self._silent("it went away") from error
+            except (OSError, ValueError) as error:
+                self.close()
+                raise self._silent(str(error)) from error
         if "error" in answer:
             told = answer["error"]
             raise AgentError(str(told.get("desc", told) if isinstance(told, dict) else told)[:1000])

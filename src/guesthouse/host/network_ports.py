@@ -5,6 +5,7 @@ Source: proc(5), /proc/net/tcp: local address, state (0A is LISTEN), inode.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from pathlib import Path
@@ -46,14 +47,18 @@ def describe_holder(forward: Forward) -> str:
     if inode is None:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
-            if f"socket:[{inode}]" in links:
-                name = (process / "comm").read_text().strip()
-                return f": by {name}, process {process.name}"
-        except OSError:
-            continue  # gone meanwhile, or not ours to look into
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look into
+            if _has_socket(process, inode):
+                return f": by {(process / 'comm').read_text().strip()}, process {process.name}"
     return ""
+
+
+def _has_socket(process: Path, inode: int) -> bool:
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if str(descriptor.readlink()) == f"socket:[{inode}]":
+                return True
+    return False
 
 
 def _inode(port: int, protocol: str) -> int | None:

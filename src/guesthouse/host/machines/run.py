@@ -104,12 +104,21 @@ class Run:
 
     def _reset(self, data: dict[str, Any]) -> None:
         self._console_from = console_size(self.folder)
-        self.agent_listens.clear()
+        self._agent_left()
         self.stages.reboot()
 
     def _channel(self, data: dict[str, Any]) -> None:
-        if data["id"] == "agent-channel":
-            (self.agent_listens.set if data["open"] else self.agent_listens.clear)()
+        if data["id"] != "agent-channel":
+            return
+        if data["open"]:
+            self.agent_listens.set()
+        else:
+            self._agent_left()
+
+    def _agent_left(self) -> None:
+        """Nobody will answer any more: who waits for an answer is told so."""
+        self.agent_listens.clear()
+        self.agent.close()
 
 
 _EVENTS: dict[str, Callable[[Run, dict[str, Any]], None]] = {
