@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.golden.golden", "tests.diskimages", "tests.postgres", "tests.micro"]
+pytest_plugins = ["tests.golden.golden", "tests.diskimages", "tests.postgres", "tests.micro", "tests.debian"]

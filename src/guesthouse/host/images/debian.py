@@ -12,6 +12,7 @@ Source: cloud-init 22.4; systemd's docs/BUILDING_IMAGES.md; UEFI specification 2
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import tempfile
@@ -31,7 +32,8 @@ from guesthouse.model.errors import Conflict, Failed
 from guesthouse.ports import Progress
 
 DISK_MIB = 2048
-_NAMESPACE = UUID("7a3f0d5e-6f1b-4f43-9d0c-5b1f7f6f2a11")
+_VERSION_FILE = "version"
+NAMESPACE = UUID("7a3f0d5e-6f1b-4f43-9d0c-5b1f7f6f2a11")
 _CONSOLES = ("console=tty0", "console=ttyS0,115200")
 _ROOT = (f"root=LABEL={bootdisk.ROOT_LABEL}",)
 
@@ -134,19 +136,31 @@ async def _build(
     image.mkdir()
     kernel = next((tree.root / "boot").glob("vmlinuz-*"))
     await asyncio.to_thread(_write_boot_files, tree.root, kernel, image)
-    disk = await bootdisk.write(tree, DISK_MIB, _NAMESPACE, work, progress)
+    disk = await bootdisk.write(tree, DISK_MIB, NAMESPACE, work, progress)
     await bootdisk.compress(disk, image / "disk.qcow2", progress)
     version = (tree.root / "etc/debian_version").read_text().strip()
+    (image / _VERSION_FILE).write_text(f"{version}\n")
     await asyncio.to_thread(_publish, image, destination)
+    return described(destination, tunings)
+
+
+def described(folder: Path, tunings: tuple[Tuning, ...] = TUNINGS) -> BuiltImage:
+    """The image that was built as `folder` with these tunings."""
     return BuiltImage(
-        folder=destination,
+        folder=folder,
         disk="disk.qcow2",
         kernel="kernel",
         initrd="initrd",
         cmdline=" ".join(command_line(tunings)),
         os="debian",
-        version=version,
+        version=(folder / _VERSION_FILE).read_text().strip(),
     )
+
+
+def digest(sources: tuple[apt.Source, ...], tunings: tuple[Tuning, ...] = TUNINGS) -> str:
+    """What an image is made of, in short: two with the same digest differ in the age of their packages alone."""
+    made_of = (TREE, overlay(sources, tunings), BOOT_DRIVERS, DISK_MIB, (_guest_files() / "initrd/init").read_bytes())
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 
 def command_line(tunings: tuple[Tuning, ...]) -> tuple[str, ...]:

@@ -1,0 +1,123 @@
+"""The Debian image on real machines: three ways to boot, and cloud-init's outcome in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import debian
+from tests.bare_qemu import Machine, SecureShell
+
+from guesthouse.host.images.built import BuiltImage
+
+pytestmark = pytest.mark.vm
+
+_META = "instance-id: i-1\nlocal-hostname: web\n"
+_CONFIG = """#cloud-config
+users:
+  - default
+  - name: deploy
+    shell: /bin/bash
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    ssh_authorized_keys: [{key}]
+ssh_keys:
+  ed25519_private: |
+{private}
+  ed25519_public: {public}
+write_files:
+  - {{path: /srv/greeting, content: hello, owner: deploy, permissions: "0640", defer: true}}
+runcmd:
+  - hostname > /srv/ran
+"""
+_FAILING = """#cloud-config
+runcmds: [never]
+write_files: {path: /srv/x}
+runcmd:
+  - echo it went wrong
+  - exit 7
+"""
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> SecureShell:
+    return SecureShell(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def configured(
+    debian_image: BuiltImage, shell: SecureShell, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Any]]:
+    """A machine that was told all kinds of things, and its last report."""
+    private = "\n".join(f"    {line}" for line in shell.host_private.splitlines())
+    config = _CONFIG.format(key=shell.public, private=private, public=shell.host_public)
+    seed = {"user-data": config, "meta-data": _META}
+    with debian.running(debian_image, seed, tmp_path_factory.mktemp("machine")) as machine:
+        assert machine.report.receive() == {"stage": "reachable"}
+        yield machine, machine.report.receive()
+
+
+def test_it_reports_a_good_end(configured: tuple[Machine, Any]) -> None:
+    _, report = configured
+    assert report == {"stage": "configured", "ok": True, "source": "nocloud", "failures": [], "ignored": []}
+
+
+def test_user_data_was_followed(configured: tuple[Machine, Any], shell: SecureShell) -> None:
+    machine, _ = configured
+    said = shell.run(
+        machine,
+        "hostname; cat /srv/ran; stat -c '%U %a' /srv/greeting; sudo cat /srv/greeting; echo;"
+        " sudo id -un; id -un debian",
+        user="deploy",
+    )
+    assert said.split() == ["web", "web", "deploy", "640", "hello", "root", "debian"]
+
+
+def test_the_root_file_system_has_grown_with_the_disk(configured: tuple[Machine, Any], shell: SecureShell) -> None:
+    machine, _ = configured
+    gibibytes = int(shell.run(machine, "df --output=size -B 1G / | tail -1", user="deploy"))
+    assert gibibytes == 4
+
+
+def test_nothing_failed_and_nothing_of_the_build_is_left(configured: tuple[Machine, Any], shell: SecureShell) -> None:
+    machine, _ = configured
+    said = shell.run(
+        machine,
+        "systemctl --failed --no-legend; ls /etc/ssh/ssh_host_*; cat /etc/apt/sources.list.d/*; ls /etc/apt/apt.conf.d;"
+        " dpkg --verify cloud-init; test -s /etc/machine-id && echo has an identity",
+        user="deploy",
+    )
+    assert "failed" not in said
+    assert [line for line in said.splitlines() if "ssh_host" in line] == [
+        "/etc/ssh/ssh_host_ed25519_key",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+    ]
+    assert "/etc/cloud" not in said
+    assert "/usr/lib/python3" not in said
+    assert "mmdebstrap" not in said
+    assert said.endswith("has an identity\n")
+
+
+def test_a_failing_command_and_what_cloud_init_swallows_are_reported(debian_image: BuiltImage, tmp_path: Path) -> None:
+    with debian.running(debian_image, {"user-data": _FAILING, "meta-data": _META}, tmp_path) as machine:
+        report = machine.wait_until_configured()
+    assert (report["ok"], report["source"]) == (False, "nocloud")
+    assert {"module": "runcmd", "message": "exit status 7"} in report["failures"]
+    assert {"module": "user_data", "message": "unknown key 'runcmds': cloud-init ignores it"} in report["failures"]
+    types = [failure for failure in report["failures"] if "is not of type 'array'" in failure["message"]]
+    assert [failure["module"] for failure in types] == ["write_files"]
+    assert "it went wrong" in report["log"]
+
+
+def test_bios_boots_it_and_broken_user_data_is_reported(debian_image: BuiltImage, tmp_path: Path) -> None:
+    seed = {"user-data": "#cloud-config\nhostname: [web\n", "meta-data": _META}
+    with debian.running(debian_image, seed, tmp_path, firmware="bios") as machine:
+        report = machine.wait_until_configured()
+    assert not report["ok"]
+    assert {failure["module"] for failure in report["failures"]} == {"user_data"}
+
+
+def test_uefi_boots_it(debian_image: BuiltImage, tmp_path: Path) -> None:
+    with debian.running(debian_image, {"user-data": "", "meta-data": _META}, tmp_path, firmware="uefi") as machine:
+        assert machine.report.receive() == {"stage": "reachable"}
