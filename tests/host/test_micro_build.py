@@ -80,6 +80,7 @@ async def test_a_cancelled_build_leaves_nothing(pytestconfig: pytest.Config, tmp
 
     heard: Progress = Cancel()
     cache = pytestconfig.cache.mkdir("packages")
+    (tmp_path / "images" / ".micro.building" / "left by a killed build").mkdir(parents=True)
     task = asyncio.create_task(build_micro(tmp_path / "images" / "micro", cache, heard))
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -98,7 +99,7 @@ async def test_a_folder_that_is_there_is_not_touched(tmp_path: Path) -> None:
 async def test_an_unknown_package_is_looked_for_in_fresh_lists_and_then_named(tmp_path: Path) -> None:
     heard = Heard()
     with pytest.raises(ChildFailed, match="Unable to locate package guesthouse-no-such"):
-        await packages.fetch(["guesthouse-no-such"], lambda name: False, tmp_path, heard)
+        await packages.fetch(["guesthouse-no-such"], lambda name: False, tmp_path / "cache", tmp_path, heard)
     assert [phase for phase, _ in heard.told] == ["resolving packages", "fetching package lists"]
 
 
@@ -107,16 +108,16 @@ async def test_packages_come_from_private_lists_where_the_host_has_none(tmp_path
     await apt.update()
     (package,) = [package for package in await apt.resolve(["busybox-static"]) if package.name == "busybox-static"]
     heard = Heard()
-    files = await packages.fetch(["busybox-static"], lambda name: False, tmp_path / "cache", heard)
+    files = await packages.fetch(["busybox-static"], lambda name: False, tmp_path / "cache", tmp_path, heard)
     assert files["busybox-static"][0] == package
     assert ("downloading packages", 100) in heard.told
 
 
 async def test_a_damaged_package_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
-    files = await packages.fetch(["busybox-static"], lambda name: False, tmp_path, Heard())
+    files = await packages.fetch(["busybox-static"], lambda name: False, tmp_path / "cache", tmp_path, Heard())
     _, path = files["busybox-static"]
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b"x")
-    await packages.fetch(["busybox-static"], lambda name: False, tmp_path, Heard())
+    await packages.fetch(["busybox-static"], lambda name: False, tmp_path / "cache", tmp_path, Heard())
     assert path.read_bytes() == good
-    assert not list(tmp_path.glob(".download-*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -35,6 +35,8 @@ def needed(data: bytes) -> tuple[str, ...]:
     dynamic = next((section for section in sections if section.name == ".dynamic"), None)
     if dynamic is None:
         return ()
+    if dynamic.link >= len(sections) or len(dynamic.data) % _DYNAMIC.size:
+        raise Invalid("damaged ELF file: its dynamic section is cut off or without names")
     names = sections[dynamic.link].data
     return tuple(_text(names, value) for tag, value in _DYNAMIC.iter_unpack(dynamic.data) if tag == _DT_NEEDED)
 
@@ -68,4 +70,4 @@ def _sections(data: bytes) -> list[_Section]:
 
 
 def _text(table: bytes, offset: int) -> str:
-    return table[offset : table.index(b"\0", offset)].decode(errors="replace") if offset < len(table) else ""
+    return table[offset:].partition(b"\0")[0].decode(errors="replace")

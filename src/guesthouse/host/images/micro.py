@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,11 +52,10 @@ async def build_micro(destination: Path, cache: Path, progress: Progress) -> Bui
     Raises `Conflict` when the folder is there, `Failed` or `ChildFailed` when packages cannot be had. Whatever
     ends it early, nothing but the cache is left.
     """
-    await asyncio.to_thread(_claim, destination)
-    files = await packages.fetch(PACKAGES, lambda name: bool(_DEPENDENCIES.fullmatch(name)), cache, progress)
-    kernel = next(package for name, (package, _) in files.items() if _KERNEL_PACKAGE.fullmatch(name))
-    work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f".{destination.name}.", dir=destination.parent))
+    work = await asyncio.to_thread(_begin, destination)
     try:
+        files = await packages.fetch(PACKAGES, _is_wanted, cache, work, progress)
+        kernel = next(package for name, (package, _) in files.items() if _KERNEL_PACKAGE.fullmatch(name))
         await packages.unpack([path for _, path in files.values()], work / "packages", progress)
         image = work / "image"
         await _assemble(tree_of.Tree(work / "packages"), kernel.version, work, image, progress)
@@ -75,10 +73,18 @@ async def build_micro(destination: Path, cache: Path, progress: Progress) -> Bui
     )
 
 
-def _claim(destination: Path) -> None:
+def _begin(destination: Path) -> Path:
+    """The folder to work in, a neighbour of the image; what a killed build left there is removed."""
     if destination.exists():
         raise Conflict(f"{destination} is there already", subject="micro image", field="destination")
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    work = destination.with_name(f".{destination.name}.building")
+    packages.remove(work)
+    work.mkdir(parents=True)
+    return work
+
+
+def _is_wanted(dependency: str) -> bool:
+    return bool(_DEPENDENCIES.fullmatch(dependency))
 
 
 async def _assemble(tree: tree_of.Tree, version: str, work: Path, image: Path, progress: Progress) -> None:

@@ -87,26 +87,27 @@ def _package(match: re.Match[str]) -> Package:
 
 
 async def fetch(
-    names: Sequence[str], wanted: Callable[[str], bool], cache: Path, progress: Progress
+    names: Sequence[str], wanted: Callable[[str], bool], cache: Path, work: Path, progress: Progress
 ) -> dict[str, tuple[Package, Path]]:
     """Packages and their dependencies as files in `cache`, by name; of the dependencies those that are `wanted`.
 
+    What is on its way lies in a new folder in `work`, which the caller removes if this process cannot.
     Raises `Failed` or `ChildFailed` when the host's sources do not have them.
     """
     progress("resolving packages")
     await asyncio.to_thread(_make, cache)
     try:
-        return await _fetch(Apt(cache / "apt", private_lists=False), names, wanted, cache, progress)
+        return await _fetch(Apt(cache / "apt", private_lists=False), names, wanted, cache, work, progress)
     except ChildFailed:
         # No lists on this host, or lists that name files which the mirror no longer has.
         progress("fetching package lists")
     apt = Apt(cache / "apt", private_lists=True)
     await apt.update()
-    return await _fetch(apt, names, wanted, cache, progress)
+    return await _fetch(apt, names, wanted, cache, work, progress)
 
 
 async def _fetch(
-    apt: Apt, names: Sequence[str], wanted: Callable[[str], bool], cache: Path, progress: Progress
+    apt: Apt, names: Sequence[str], wanted: Callable[[str], bool], cache: Path, work: Path, progress: Progress
 ) -> dict[str, tuple[Package, Path]]:
     packages = [package for package in await apt.resolve(names) if package.name in names or wanted(package.name)]
     files = {package.name: (package, cache / package.file) for package in packages}
@@ -119,19 +120,24 @@ async def _fetch(
             progress("downloading packages", float(match["percent"]))
 
     progress("downloading packages", 0)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as folder:
+    with tempfile.TemporaryDirectory(prefix="download-", dir=work) as folder:
         await apt.download(missing, Path(folder), show)
         for package in missing:
             fresh = Path(folder) / package.file
             if not await asyncio.to_thread(_is_good, fresh, package):
                 raise Failed(f"{package.file} does not have the SHA-256 of the package list", hint=_HINT)
-            fresh.replace(cache / package.file)
+            await asyncio.to_thread(_put, fresh, cache / package.file)
     progress("downloading packages", 100)
     return files
 
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _put(fresh: Path, place: Path) -> None:
+    # Work and cache may lie on different file systems; a reader of the cache checks what it takes.
+    shutil.move(fresh, place)
 
 
 def _is_good(path: Path, package: Package) -> bool:
