@@ -93,7 +93,7 @@ def test_cloud_init_with_errors() -> None:
     }
     assert from_result(json.dumps(result).encode(), "last words") == Outcome(
         ok=False,
-        source="ec2local",
+        source="ec2",
         failures=(Failure("scripts-user", "RuntimeError('1 failures')"), Failure("cloud-init", "odd")),
         log="last words",
     )

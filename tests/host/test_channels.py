@@ -153,7 +153,7 @@ async def test_reports_are_taken_up_and_remembered(folder: Folder) -> None:
     stages.reach(Stage.CONFIGURED, Outcome(ok=True))
     assert told == [Stage.REACHABLE, Stage.CONFIGURED]
     again = Stages(folder, 1.0, lambda: None)
-    assert (again.stage, again.outcome) == (Stage.CONFIGURED, Outcome(ok=True))
+    assert (again.stage, again.outcome, again.reports) == (Stage.CONFIGURED, Outcome(ok=True), False)
 
 
 async def test_another_run_begins_at_the_beginning(folder: Folder) -> None:
@@ -163,7 +163,13 @@ async def test_another_run_begins_at_the_beginning(folder: Folder) -> None:
 
 async def test_lines_come_in_any_pieces(folder: Folder) -> None:
     stages = await reported(folder, b'{"stage": "reach', b'able"}', b'\n{"stage": "configured", "ok": true}\n')
-    assert (stages.stage, stages.outcome) == (Stage.CONFIGURED, Outcome(ok=True))
+    assert (stages.stage, stages.outcome, stages.reports) == (Stage.CONFIGURED, Outcome(ok=True), True)
+
+
+async def test_a_reboot_forgets_what_was_reported(folder: Folder) -> None:
+    stages = await reported(folder, b'{"stage": "reachable"}\n')
+    stages.reboot()
+    assert (stages.stage, stages.reports) == (Stage.RUNNING, False)
 
 
 async def test_reachable_after_configured_is_another_boot(folder: Folder) -> None:

@@ -205,3 +205,9 @@ def test_a_full_disk_is_said_and_leaves_nothing() -> None:
 
         run_as(lambda: mount_small(house.home, "8m"), fill)
         assert list(house.home.iterdir()) == []
+
+
+async def test_a_disk_whose_image_is_no_more_is_not_made_empty(house: House) -> None:
+    with pytest.raises(Failed, match="the image that disk data is made on is gone"):
+        await DiskFiles(house).make(a_disk(image=new_id()), (), silent)
+    assert list(house.disks.iterdir()) == []

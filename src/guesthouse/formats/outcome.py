@@ -102,9 +102,9 @@ def _outcome(source: str, failures: Iterable[Failure], log: str, *, ok: bool = T
 
 
 def _source(datasource: str) -> str:
-    """``DataSourceNoCloud [seed=/dev/vdb]`` → ``nocloud``, the word of cloud-init's own `cloud-id`."""
+    """``DataSourceNoCloud [seed=/dev/vdb]`` → ``nocloud``, ``DataSourceEc2Local`` → ``ec2``."""
     words = datasource.split()
-    return words[0].removeprefix("DataSource").lower() if words else ""
+    return words[0].removeprefix("DataSource").removesuffix("Local").lower() if words else ""
 
 
 def _failure(error: str) -> Failure:

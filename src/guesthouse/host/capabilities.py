@@ -19,7 +19,7 @@ import msgspec
 from guesthouse.host.durable import write_whole
 from guesthouse.host.identity import Identity
 from guesthouse.host.machines import qmp
-from guesthouse.host.machines.process import spawn
+from guesthouse.host.machines.process import PROGRAMS, spawn
 from guesthouse.model.errors import Failed
 from guesthouse.qemu.capabilities import Capabilities, parse
 from guesthouse.qemu.messages import MACHINES, types
@@ -49,7 +49,7 @@ class Emulator:
         return self._known
 
     async def _recall(self) -> Capabilities:
-        found = shutil.which(self.binary)
+        found = shutil.which(self.binary, path=PROGRAMS)
         if found is None:
             raise Failed(f"{self.binary} is not installed on this host", hint="apt install qemu-system-x86")
         kept = self._cache / "qemu.json"

@@ -123,6 +123,11 @@ class Consoles:
         self._hubs[folder.machine] = hub, self._tasks.create_task(hub.pump())
         return hub
 
+    def close(self) -> None:
+        """End all consoles for all who look at them."""
+        for machine, (hub, _) in list(self._hubs.items()):
+            self._close(machine, hub)
+
     def _close(self, machine: str, hub: _Hub) -> None:
         known = self._hubs.get(machine)
         if known is not None and known[0] is hub:

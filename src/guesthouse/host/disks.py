@@ -37,8 +37,8 @@ _MIB = 1 << 20
 
 
 def is_overlay(disk: Disk) -> bool:
-    """Whether the disk's file holds only what differs from its image."""
-    return bool(disk.image) and disk.format is DiskFormat.QCOW2 and disk.thin
+    """Whether the file of a disk on an image holds only what differs from it."""
+    return disk.format is DiskFormat.QCOW2 and disk.thin
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class DiskFiles:
         """Make a disk; one that is there stays as it is."""
         if self.path(disk).exists():
             return
-        image = _find(disk.image, images)
-        if image is not None and image.disk and image.virtual_mib > disk.size_mib:
+        image = _image(disk, images)
+        if image is not None and image.virtual_mib > disk.size_mib:
             raise Invalid(
                 f"disk {disk.name} is smaller than image {image.name}, which has {image.virtual_mib} MiB",
                 subject=f"disk {disk.name}",
@@ -89,7 +89,7 @@ class DiskFiles:
                 hint=f"make it {image.virtual_mib}M at least",
             )
         with _partial(self.path(disk)) as partial:
-            if image is None or not image.disk:
+            if image is None:
                 await self._create(disk, partial)
             elif is_overlay(disk):
                 await self._overlay(disk, self.image_file(image), partial)
@@ -128,10 +128,8 @@ class DiskFiles:
             _partial_of(path).unlink(missing_ok=True)
 
     def _under(self, disk: Disk, images: Iterable[Image]) -> DiskFile | None:
-        if not is_overlay(disk):
-            return None
-        image = _find(disk.image, images)
-        return self.image_file(image) if image is not None and image.disk else None
+        image = _image(disk, images) if is_overlay(disk) else None
+        return self.image_file(image) if image is not None else None
 
     async def _create(self, disk: Disk, partial: Path) -> None:
         allocation = _allocation(disk)
@@ -170,8 +168,19 @@ def _size(path: Path, format: DiskFormat) -> int | None:
         return None
 
 
-def _find(image: str, images: Iterable[Image]) -> Image | None:
-    return next((found for found in images if found.id == image), None) if image else None
+def _image(disk: Disk, images: Iterable[Image]) -> Image | None:
+    """The image with a disk of its own that a disk is made on; None when it is on none. Raises `Failed`."""
+    if not disk.image:
+        return None
+    for image in images:
+        if image.id == disk.image:
+            return image if image.disk else None
+    raise Failed(
+        f"the image that disk {disk.name} is made on is gone",
+        subject=f"disk {disk.name}",
+        field="image",
+        value=disk.image,
+    )
 
 
 def _node(file: DiskFile) -> str:
@@ -240,20 +249,22 @@ class LocalDisks:
 
     async def describe(self, disk: Disk, image: Image | None) -> Mapping[str, Any]:
         """Format, virtual and file bytes, and the chain below, as they are on the storage."""
-        path = self._files.path(disk)
-        try:
-            facts = path.stat()
-        except FileNotFoundError as error:
-            raise Failed(f"disk {disk.name} has no file {path}", subject=f"disk {disk.name}") from error
-        seen = self._files.see(disk)
-        file = self._files.file(disk, (image,) if image else ())
+        path, seen = self._files.path(disk), self._files.see(disk)
+        if seen is None:
+            raise Failed(f"the file of disk {disk.name} is gone: {path}", subject=f"disk {disk.name}")
+        chain = _layers(self._files.file(disk, (image,) if image else ()))
         return {
             "path": str(path),
             "format": disk.format.value,
-            "virtual_bytes": (seen.size_mib if seen else 0) * _MIB,
-            "file_bytes": facts.st_blocks * 512,
-            "chain": [str(layer.path) for layer in _layers(file)],
+            "virtual_bytes": seen.size_mib * _MIB,
+            "file_bytes": _file_bytes(path),
+            "chain": [str(layer.path) for layer in chain],
         }
+
+
+def _file_bytes(path: Path) -> int:
+    """What a file takes up on the storage: holes take nothing."""
+    return path.stat().st_blocks * 512
 
 
 def _layers(file: DiskFile) -> Iterator[DiskFile]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.kvm import Kvm
+from guesthouse.host.machines import process
 from guesthouse.host.machines.firmware import find_ovmf
 from guesthouse.host.network_ports import is_free
 from guesthouse.model.errors import GuesthouseError
@@ -113,7 +114,7 @@ PROGRAMS = (
 async def _programs(facts: LocalFacts) -> list[Finding]:
     return [
         Finding(row.name, OK, where)
-        if (where := shutil.which(row.name))
+        if (where := shutil.which(row.name, path=process.PROGRAMS))
         else Finding(row.name, row.level, f"not installed: {row.purpose}", f"apt install {row.package}")
         for row in PROGRAMS
     ]

@@ -94,7 +94,7 @@ async def open_host(
     _sweep(house)
     await workroom.sweep(house.images)
     async with asyncio.TaskGroup() as tasks:
-        feed, files = Feed(), DiskFiles(house)
+        feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         starter = Starter(house, runs, files, emulator, kvm, clock, reached)
@@ -103,7 +103,7 @@ async def open_host(
             yield LocalHost(
                 runs=runs,
                 machines=LocalMachines(Observer(runs, files), Hands(house, runs, files, starter), feed),
-                guests=LocalGuests(runs, Consoles(tasks)),
+                guests=LocalGuests(runs, consoles),
                 files=LocalGuestFiles(runs),
                 images=ImageShelf(house),
                 disks=LocalDisks(files),
@@ -113,6 +113,7 @@ async def open_host(
         finally:
             for task in background:
                 task.cancel()
+            consoles.close()
             await runs.close()
 
 

@@ -5,7 +5,9 @@ Rules
 1. Reachable: the guest agent answers a ping, or an SSH server sends its banner through a forwarded port.
 2. Configured: cloud-init's `result.json` is there, read through the agent; without an agent, cloud-init's final
    message is on the console. A guest that has neither stays `reachable`.
-3. The agent's channel tells when an agent opens it; for the rest there is nothing to wait for, so it is looked
+3. A guest that has reported anything in this boot is no longer looked at: it knows more of itself than its
+   files show, and a verdict before its own would be a guess.
+4. The agent's channel tells when an agent opens it; for the rest there is nothing to wait for, so it is looked
    at again and again, ever more rarely.
 """
 
@@ -24,7 +26,7 @@ from guesthouse.host.stages import Stages
 from guesthouse.model.errors import Conflict, NotFound
 from guesthouse.model.machine import Outcome, Stage
 
-_FIRST_PAUSE_S, _SLOWER, _LAST_PAUSE_S = 0.5, 1.3, 10.0
+_FIRST_PAUSE_S, _SLOWER, _LAST_PAUSE_S = 0.5, 1.3, 20.0
 _BANNER_TIMEOUT_S = 5.0
 _BANNER = b"SSH-"
 _RESULT = "/run/cloud-init/result.json"
@@ -50,7 +52,7 @@ class Looker:
             if self.stages.stage is Stage.RUNNING:
                 self.stages.reach(Stage.REACHABLE)
         async for _ in _pauses():
-            if self.stages.stage is Stage.CONFIGURED:
+            if self.stages.stage is Stage.CONFIGURED or self.stages.reports:
                 return
             if (outcome := await self._outcome(console_from)) is not None:
                 self.stages.reach(Stage.CONFIGURED, outcome)

@@ -32,26 +32,31 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     stage: Stage
     outcome: Outcome | None = None
+    reports: bool = False
 
 
 class Stages:
-    """The stage of one run; `tell` is called at every change, `rebooted` set by a reset."""
+    """The stage of one run; `tell` is called at every change, `rebooted` set by a reset.
+
+    `reports` says that the guest has reported by itself in this boot: then it knows best.
+    """
 
     def __init__(self, folder: Folder, started_at: float, tell: Callable[[], None]) -> None:
         self.stage = Stage.RUNNING
         self.outcome: Outcome | None = None
+        self.reports = False
         self.rebooted = asyncio.Event()
         self._folder = folder
         self._started_at = started_at
         self._tell = tell
         self._recall()
 
-    def reach(self, stage: Stage, outcome: Outcome | None = None) -> None:
-        """Remember what was learned, and tell."""
-        if (stage, outcome) == (self.stage, self.outcome):
+    def reach(self, stage: Stage, outcome: Outcome | None = None, *, reports: bool = False) -> None:
+        """Remember what was learned, and tell; `reports` when the guest itself said so."""
+        if (stage, outcome, reports) == (self.stage, self.outcome, self.reports):
             return
-        self.stage, self.outcome = stage, outcome
-        kept = _Kept(started_at=self._started_at, stage=stage, outcome=outcome)
+        self.stage, self.outcome, self.reports = stage, outcome, reports
+        kept = _Kept(started_at=self._started_at, stage=stage, outcome=outcome, reports=reports)
         try:
             write_whole(self._folder.stage, msgspec.json.encode(kept))
         except OSError as error:
@@ -69,7 +74,7 @@ class Stages:
         except (FileNotFoundError, msgspec.DecodeError):
             return
         if kept.started_at == self._started_at:
-            self.stage, self.outcome = kept.stage, kept.outcome
+            self.stage, self.outcome, self.reports = kept.stage, kept.outcome, kept.reports
 
 
 async def read_reports(folder: Folder, stages: Stages) -> None:
@@ -83,7 +88,7 @@ async def read_reports(folder: Folder, stages: Stages) -> None:
         async for line in _lines(reader):
             await allowance.take()
             if (report := parse_report(line)) is not None:
-                stages.reach(*report)
+                stages.reach(*report, reports=True)
     except ConnectionError:
         return
     finally:

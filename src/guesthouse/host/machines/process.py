@@ -21,7 +21,9 @@ from guesthouse.host.machines.folder import Folder
 from guesthouse.model.errors import Failed
 
 _FLOCK = struct.Struct("hhqqi4x")
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for, whoever we are: users have no sbin on their PATH."""
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
 
 
 class Process:
