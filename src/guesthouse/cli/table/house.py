@@ -213,9 +213,9 @@ _HOST = (
         fields=(
             Column("accelerator", "accelerator"),
             Column("cpus", "cpus"),
-            Column("memory", "memory_mib", "mib"),
-            Column("memory free", "memory_free_mib", "mib"),
-            Column("disk free", "disk_free_mib", "mib"),
+            Column("memory", "memory_mib", "mib_about"),
+            Column("memory free", "memory_free_mib", "mib_about"),
+            Column("disk free", "disk_free_mib", "mib_about"),
         ),
     ),
     Command(
@@ -227,9 +227,10 @@ _HOST = (
             Option("--certificate", "certificate", "the TLS certificate; made when not given", "FILE"),
             Option("--private-key", "private_key", "the key of that certificate", "FILE"),
             Option("--database", "database", "a PostgreSQL URL, instead of SQLite in the house's folder", "URL"),
+            Option("--detach", "detach", "leave it running in the background once it is ready", switch=True),
         ),
         run="serve:serve",
-        examples=("guest serve", "GUESTHOUSE_HOME=/srv/lab guest serve --listen 0.0.0.0:8443"),
+        examples=("guest serve", "guest serve --detach", "GUESTHOUSE_HOME=/srv/lab guest serve --listen 0.0.0.0:8443"),
     ),
     Command(
         "version", "tell the versions of guest and of the daemon", SECTION, (), Request("GET", "/house"),

@@ -70,7 +70,10 @@ class Desk:
         generation: int = 0,
         done: bool = False,
     ) -> Operation:
-        """Write down a new operation. One about a disk that a machine has is done by that `machine`'s owner."""
+        """Write down a new operation. One about a disk that a machine has is done by that `machine`'s owner.
+
+        With `done` it has ended as it begins: what was asked for is so already.
+        """
         operation = await self.tx.operations.insert(
             Operation(
                 id=self.new_id(),
@@ -83,6 +86,7 @@ class Desk:
                 state=OperationState.DONE if done else OperationState.WAITING,
                 generation=generation,
                 context=dict(context or {}),
+                result={"already": True} if done else {},
                 ended_at=await self.tx.now() if done else 0.0,
             )
         )
