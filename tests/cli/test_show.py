@@ -6,7 +6,7 @@ import pytest
 
 from guesthouse.cli import show
 from guesthouse.cli.rows import Column
-from guesthouse.cli.terminal import elapsed, plain
+from guesthouse.cli.terminal import elapsed, plain, plain_pieces
 
 NOW = show.Now(1000.0)
 COLUMNS = (Column("NAME", "name"), Column("SIZE", "size.mib", "mib", right=True), Column("STATE", "state"))
@@ -105,3 +105,16 @@ def test_long_texts_are_blocks_in_yaml() -> None:
 )
 def test_text_of_strangers_does_nothing_to_a_terminal(text: str, harmless: str) -> None:
     assert plain(text) == harmless
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x1b[6nb", "a\x1b[1;31mb", "a\x1b]0;title\x07b", "a\x1b]8;;u\x1b\\b", "a\x1b(Bb", "a\x1bcb"]
+)
+def test_a_sequence_cut_anywhere_does_nothing_either(text: str) -> None:
+    for cut in range(len(text) + 1):
+        assert "".join(plain_pieces([text[:cut], text[cut:]])) == "ab"
+    assert "".join(plain_pieces(text)) == "ab"
+
+
+def test_what_is_no_sequence_is_not_held_back_for_ever() -> None:
+    assert "x" * 300 in "".join(plain_pieces(["\x1b]", "x" * 300]))

@@ -100,6 +100,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "text": lambda value, now: str(value),
     "yes": lambda value, now: "yes" if value else "no",
     "mib": lambda value, now: show_mib(value),
+    "mib_about": lambda value, now: show_bytes(value << 20),
     "bytes": lambda value, now: show_bytes(value),
     "age": lambda value, now: age(now.at - value),
     "time": lambda value, now: moment(value),

@@ -16,12 +16,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, TextIO
 
 _CLEAR_LINE = "\r\x1b[K"
 _HARMLESS = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
-_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
+# An escape sequence that is not whole: its rest comes with the next piece. Longer ones are no sequences.
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|\][^\x07\x1b]{0,256}\x1b?|[ -/]{0,8})$")
 _STYLES = {"error": "\x1b[1;31m", "hint": "\x1b[2m", "bold": "\x1b[1m"}
 
 
@@ -132,6 +134,16 @@ def _columns(stream: TextIO) -> int:
 def plain(text: str) -> str:
     """Text that does nothing to a terminal: no escape sequences (ECMA-48), no control characters but line ends."""
     return _SEQUENCES.sub("", text).translate(_HARMLESS)
+
+
+def plain_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    """The same for text that comes in pieces, wherever they were cut."""
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        cut = match.start() if (match := _UNFINISHED.search(text)) else len(text)
+        held = text[cut:]
+        yield plain(text[:cut])
 
 
 def elapsed(seconds: float) -> str:

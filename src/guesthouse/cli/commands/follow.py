@@ -21,7 +21,7 @@ from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.perform import Values
 from guesthouse.cli.rows import Command
-from guesthouse.cli.terminal import plain
+from guesthouse.cli.terminal import plain_pieces
 
 _LOG_BYTES = 1024 * 1024
 # How much of the console is looked through for what the log has told already.
@@ -78,15 +78,20 @@ def overlap(earlier: bytes, later: bytes) -> int:
 
 def _write(context: Context, pieces: Iterable[bytes]) -> None:
     """Write pieces as they come: as lines of JSON, as harmless text, or as they are."""
+    terminal = context.terminal
+    if context.json:
+        for text in _decoded(pieces):
+            terminal.out(show.as_json_line({"log": text}))
+            terminal.stdout.flush()
+        return
+    harmless = (text.encode() for text in plain_pieces(_decoded(pieces)))
+    for piece in harmless if terminal.stdout.isatty() else pieces:
+        terminal.write_bytes(piece)
+
+
+def _decoded(pieces: Iterable[bytes]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for piece in pieces:
-        if context.json:
-            context.terminal.out(show.as_json_line({"log": decoder.decode(piece)}))
-        elif context.terminal.stdout.isatty():
-            context.terminal.write_bytes(plain(decoder.decode(piece)).encode())
-        else:
-            context.terminal.write_bytes(piece)
-        context.terminal.stdout.flush()
+    return (decoder.decode(piece) for piece in pieces)
 
 
 def events(context: Context, row: Command, values: Values) -> int:

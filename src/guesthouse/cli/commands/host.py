@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+
+from guesthouse.cli import show
 from guesthouse.cli.context import Context
 from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Column, Command, Document
 from guesthouse.model.errors import KINDS
 
-GOOD = ("ok", "note")
+_WIDTH = 80
+_GAP = "  "
 
 
 def check(context: Context, row: Command, values: Values) -> int:
-    """Show what was found on the host; then, for what is not as it should be, what mends it."""
+    """Show what was found on the host and, for what is not as it should be, what mends it."""
     findings = context.door.ask("GET", "/host/check")["items"]
-    context.give_list(row.columns, findings)
-    if not context.json and not context.quiet:
-        for finding in findings:
-            if finding["fix"]:
-                context.terminal.out(f"\n{finding['name']}: {finding['fix']}")
+    if context.json or context.quiet:
+        context.give_list(row.columns, findings)
+    else:
+        context.terminal.out(report(row.columns, findings, context.now))
     missing = any(finding["level"] == "missing" for finding in findings)
     return KINDS["no-capacity"].exit_code if missing else 0
+
+
+def report(columns: Sequence[Column], findings: Sequence[Document], now: show.Now) -> str:
+    """A table whose last column is wrapped; below each finding the command that mends it, in one piece."""
+    *short, _ = columns
+    lines = show.table(short, findings, now).splitlines()
+    left = max(map(len, lines)) + len(_GAP)
+    shown = [f"{lines[0]:<{left}}{columns[-1].title}"]
+    for line, finding in zip(lines[1:], findings, strict=True):
+        first, *more = textwrap.wrap(show.cell(columns[-1], finding, now), _WIDTH - left, break_on_hyphens=False)
+        shown.append(f"{line:<{left}}{first}")
+        shown += [f"{'':{left}}{each}" for each in more]
+        shown += [f"{_GAP}to mend it: {finding['fix']}"] if finding["fix"] else []
+    return "\n".join(shown)
