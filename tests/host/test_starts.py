@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -84,16 +84,22 @@ async def test_a_daemon_killed_while_starting_leaves_no_qemu_or_one_that_is_foun
             assert qemus(house) == []
 
 
-async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_started_twice() -> None:
-    desired = wanted()
+@contextmanager
+def an_unborn_qemu() -> Iterator[tuple[House, str, Path]]:
+    """A house, a QEMU that is born only when something is written to a gate, and the gate."""
     with a_house() as house:
-        gate = house.home / "gate"
+        gate, slow = house.home / "gate", house.home / "slow-qemu"
         os.mkfifo(gate)
-        slow = house.home / "slow-qemu"
+        gate.chmod(0o666)
         slow.write_text(f'#!/bin/sh\ncase "$*" in *-pidfile*) read go < {gate};; esac\nexec {QEMU} "$@"\n')
         slow.chmod(0o755)
-        gate.chmod(0o666)
-        async with a_daemon(house, desired, "spawned", str(slow)):
+        yield house, str(slow), gate
+
+
+async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_started_twice() -> None:
+    desired = wanted()
+    with an_unborn_qemu() as (house, slow, gate):
+        async with a_daemon(house, desired, "spawned", slow):
             pass
         async with open_host(house) as host:
             unborn = await host.machines.observe(desired)
@@ -105,6 +111,33 @@ async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_s
             assert born.process.runstate == "prelaunch"
             await host.machines.perform(Start(), desired, silent)
             assert qemus(house) == [born.process.pid]
+
+
+async def test_a_qemu_that_is_not_born_yet_can_be_killed() -> None:
+    desired = wanted()
+    with an_unborn_qemu() as (house, slow, _):
+        async with a_daemon(house, desired, "spawned", slow):
+            pass
+        async with open_host(house) as host:
+            assert is_alive(house, desired)
+            await host.machines.perform(Kill(), desired, silent)
+            assert not is_alive(house, desired)
+            assert (await host.machines.observe(desired)).process is None
+
+
+async def test_a_qemu_that_hides_from_its_pidfile_can_be_killed() -> None:
+    desired = wanted()
+    with a_house() as house:
+        async with open_host(house) as host:
+            await converge(host, desired)
+        # As if it had given its own lock away.
+        folder_of(house, desired).pidfile.unlink()
+        async with open_host(house) as host:
+            hidden = await host.machines.observe(desired)
+            assert hidden.process is not None
+            assert hidden.process.pid == 0
+            await host.machines.perform(Kill(), desired, silent)
+        assert qemus(house) == []
 
 
 async def test_another_daemon_adopts_what_runs_and_ends_it() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from guesthouse.host import identity
 from guesthouse.host.agent import AgentError
 from guesthouse.host.machines import process
 from guesthouse.host.machines.folder import Folder
@@ -84,9 +85,8 @@ async def _quit(run: Run) -> None:
 
 
 async def _kill_unheld(folder: Folder) -> None:
-    """Kill a QEMU that does not answer."""
-    running = process.find(folder.pidfile)
-    if running is not None:
-        running.kill()
-        await running.ended.wait()
+    """Kill a QEMU that does not answer, or is not even one yet: whoever has to do with the machine."""
+    for found in process.find_all(folder.lock, identity.machine_number(folder.path)):
+        found.kill()
+        await found.ended.wait()
     await released(folder)

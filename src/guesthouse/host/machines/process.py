@@ -103,6 +103,41 @@ def find(pidfile: Path) -> Process | None:
     return Process(pid, descriptor)
 
 
+def find_all(lock: Path, number: int | None) -> list[Process]:
+    """Every process that has a machine's lock open or runs as its user, by looking at all that there are.
+
+    Slow, and needed only for a QEMU that is not yet born or no longer plays by the rules.
+    """
+    return [found for path in Path("/proc").glob("[0-9]*") if (found := _related(path, lock, number)) is not None]
+
+
+def _related(path: Path, lock: Path, number: int | None) -> Process | None:
+    with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look into
+        pid = int(path.name)
+        if pid == os.getpid() or not _is_related(path, lock, number):
+            return None
+        descriptor = os.pidfd_open(pid)
+        # Asked again, as in `find`.
+        if _is_related(path, lock, number):
+            return Process(pid, descriptor)
+        os.close(descriptor)
+    return None
+
+
+def _is_related(path: Path, lock: Path, number: int | None) -> bool:
+    if number is not None and f"\nUid:\t{number}\t" in (path / "status").read_text():
+        return True
+    wanted = lock.stat()
+    return any(_is_file(descriptor, wanted) for descriptor in (path / "fd").iterdir())
+
+
+def _is_file(descriptor: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(descriptor.stat(), wanted)
+    except FileNotFoundError:  # closed meanwhile, or of a kind that has no file
+        return False
+
+
 def _lock_holder(pidfile: Path) -> int | None:
     try:
         descriptor = os.open(pidfile, os.O_RDWR | os.O_CLOEXEC)

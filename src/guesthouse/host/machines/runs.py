@@ -21,7 +21,7 @@ from guesthouse.model.errors import ChildFailed, TimedOut
 
 _LOG = logging.getLogger(__name__)
 _GREETING_TIMEOUT_S = 5.0
-_END_TIMEOUT_S = 10
+_END_TIMEOUT_S = 5
 
 
 class Runs:
@@ -57,12 +57,11 @@ class Runs:
                 return None
             return await self._adopt(folder)
 
-    async def hold(self, folder: Folder, running: Process, monitor: Monitor, record: Record) -> Run:
+    def hold(self, folder: Folder, running: Process, monitor: Monitor, record: Record) -> Run:
         """Hold a QEMU from now on."""
         machine = folder.machine
         run = Run(folder, running, monitor, record, lambda: self._feed.tell(machine))
         self._held[machine] = run, self._tasks.create_task(self._keep(machine, run))
-        await run.look_around()
         return run
 
     async def drop(self, run: Run) -> None:
@@ -103,11 +102,13 @@ class Runs:
             await monitor.close()
             await released(folder)
             return None
+        run = self.hold(folder, running, monitor, record)
         try:
-            return await self.hold(folder, running, monitor, record)
+            await run.look_around()
         except Gone:
             await running.ended.wait()
             return None
+        return run
 
 
 async def released(folder: Folder) -> None:

@@ -108,7 +108,7 @@ class Starter:
             os.close(lock)
         monitor = await _greet(argv, process, folder, said_before)
         self.reached("greeted")
-        await self.runs.hold(folder, process, monitor, record)
+        self.runs.hold(folder, process, monitor, record)
 
     def _record(self, desired: Desired, old: Record | None, accelerator: str, capabilities: Capabilities) -> Record:
         spec = desired.machine.spec
