@@ -94,3 +94,33 @@ async def test_a_house_behind_a_closed_folder_is_refused_before_anything_runs() 
                 assert qemus(house) == []
             else:
                 await converge(host, desired)
+
+
+@pytest.mark.parametrize("public", [True, False])
+@pytest.mark.parametrize("project", [7, 8])
+def test_images_are_read_by_their_project_or_by_all(public: bool, project: int) -> None:
+    """Project 7 owns the image; where machines have no users of their own, all belong to the daemon's."""
+    with a_house() as house:
+        identity.open_house(house)
+        folder = house.images / "image"
+        folder.mkdir(mode=0o700)
+        (folder / "disk.qcow2").write_text("content")
+        identity.share_image(folder, public=public, project_number=7)
+
+        def become_a_machine() -> None:
+            if identity.can_confine():
+                os.setgroups([identity.project_group(project)])
+                os.setresgid(*[identity.MACHINES.start] * 3)
+                os.setresuid(*[identity.MACHINES.start] * 3)
+
+        async def read() -> None:
+            if public or project == 7 or os.geteuid() not in identity.MACHINES:
+                assert (folder / "disk.qcow2").read_text() == "content"
+            else:
+                with pytest.raises(PermissionError):
+                    (folder / "disk.qcow2").read_text()
+            if os.geteuid() in identity.MACHINES:
+                with pytest.raises(PermissionError):
+                    (folder / "disk.qcow2").write_text("mine")
+
+        run_as(become_a_machine, read)
