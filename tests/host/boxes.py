@@ -59,14 +59,14 @@ async def a_host(**options: Any) -> AsyncIterator[tuple[House, LocalHost]]:
 
 
 def qemus(house: House) -> list[int]:
-    """Process ids of all QEMUs of a house, by their command lines."""
+    """Process ids of all QEMUs of a house, and of houses inside it, by their command lines."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             argv = (path / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(word.startswith(os.fsencode(house.machines)) for word in argv):
+        if any(word.startswith(os.fsencode(house.home) + b"/") for word in argv):
             found.append(int(path.name))
     return found
 
