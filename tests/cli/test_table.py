@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import MAIN, Guest
+from tests.cli.conftest import MAIN, SOURCE, Guest
 
 from guesthouse.cli import helptext
 from guesthouse.cli.build import aliases, children, common_options
@@ -86,6 +86,20 @@ async def test_what_is_unknown_or_missing_is_refused(line: str, tmp_path: Path) 
     ended = await Guest(tmp_path)(line)
     assert (ended.code, ended.out) == (2, "")
     assert re.fullmatch(r"error: .+\nhint: `guest.* --help` shows how it is used\n", ended.err)
+
+
+def test_commands_named_in_hints_exist() -> None:
+    """Every `guest …` in an error or a hint, anywhere in the source, is a command with options that it has."""
+    named = {each for path in SOURCE.rglob("*.py") for each in re.findall(r"`guest ([a-z][^`\n]*)`", path.read_text())}
+    assert len(named) > 20
+    for line in named:
+        words = line.split()
+        name = next((each for each in (" ".join(words[:2]), words[0]) if each in COMMANDS or each in GROUPS), "")
+        assert name, line
+        if name in COMMANDS:
+            row = COMMANDS[name]
+            flags = {flag for option in (*row.options, *common_options(row)) for flag in option.flags.split()}
+            assert {word for word in words if re.fullmatch(r"-{1,2}[a-z][a-z-]*", word)} <= flags | {"--help"}, line
 
 
 def test_names_below_a_group() -> None:

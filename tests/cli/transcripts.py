@@ -70,6 +70,8 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "logs web",
         "logs web --lines 0",
         "logs web --json",
+        "logs web --qemu",
+        "!logs web --qemu --follow",
         "ssh-config",
         "ssh-config --install",
         "!screen idle",

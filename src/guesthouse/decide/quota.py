@@ -38,5 +38,5 @@ def check_quota(project: Project, taken: Quota, **more: int) -> None:
                 field=name,
                 value=adding,
                 hint=f"delete what is not needed, or ask the operator for a larger quota "
-                f"(`guest project set {project.name} --{name.replace('_', '-')} N`)",
+                f"(`guest project set {project.name} --{name.removesuffix('_mib')} N`)",
             )

@@ -31,11 +31,11 @@ def console(context: Context, row: Command, values: Values) -> int:
     """Open the console until Ctrl-] or until the machine is gone."""
     machine = values["machine"]
     terminal = context.terminal
-    with Channel(context.door, f"/machines/{segment(machine)}/console") as channel:
+    with Channel(context.door, f"/machines/{segment(machine)}/console") as channel, _raw(terminal) as line_end:
+        # Said when every key is the guest's already: whoever reads it may type.
         if not context.quiet:
-            terminal.note(f"connected to {machine}; Ctrl-] leaves")
-        with _raw(terminal):
-            left = converse(channel, terminal)
+            terminal.write_bytes(f"connected to {machine}; Ctrl-] leaves".encode() + line_end, to_stderr=True)
+        left = converse(channel, terminal)
     if not context.quiet:
         terminal.note(f"left {machine}" if left else f"{machine} closed its console")
     return 0
@@ -64,16 +64,16 @@ def converse(channel: Channel, terminal: Terminal) -> bool:
 
 
 @contextlib.contextmanager
-def _raw(terminal: Terminal) -> Iterator[None]:
-    """The terminal in raw mode, if it is one."""
+def _raw(terminal: Terminal) -> Iterator[bytes]:
+    """The terminal in raw mode, if it is one; yields what ends a line meanwhile."""
     if not terminal.stdin.isatty():
-        yield
+        yield b"\n"
         return
     number = terminal.stdin.fileno()
     before = termios.tcgetattr(number)
     try:
         tty.setraw(number)
-        yield
+        yield b"\r\n"
     finally:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
         terminal.note("")

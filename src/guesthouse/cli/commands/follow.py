@@ -22,6 +22,7 @@ from guesthouse.cli.door import segment
 from guesthouse.cli.perform import Values
 from guesthouse.cli.rows import Command
 from guesthouse.cli.terminal import plain_pieces
+from guesthouse.model.errors import Invalid
 
 _LOG_BYTES = 1024 * 1024
 # How much of the console is looked through for what the log has told already.
@@ -39,6 +40,8 @@ def logs(context: Context, row: Command, values: Values) -> int:
         else:
             _write(context, [log])
         return 0
+    if values.get("qemu"):
+        raise Invalid("QEMU's own words cannot be followed", field="qemu", hint="leave --follow or --qemu out")
     from guesthouse.cli.channel import Channel
 
     with _until_interrupted(), Channel(context.door, f"/machines/{segment(values['machine'])}/console") as channel:
@@ -49,7 +52,7 @@ def logs(context: Context, row: Command, values: Values) -> int:
 
 def _log(context: Context, values: Values) -> bytes:
     path = f"/machines/{segment(values['machine'])}/log"
-    log = b"".join(context.door.read(path, {"bytes": _LOG_BYTES}))
+    log = b"".join(context.door.read(path, {"bytes": _LOG_BYTES, **({"qemu": True} if values.get("qemu") else {})}))
     return last_lines(log, values["lines"]) if "lines" in values else log
 
 

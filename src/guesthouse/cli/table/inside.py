@@ -75,6 +75,7 @@ ROWS = (
             MACHINE,
             Option("--lines -n", "lines", "so many of the last lines (all that is kept, 1 MiB at most)", "N",
                    read=whole, local=True),
+            Option("--qemu", "qemu", "what its QEMU had to say instead", switch=True),
             Option("--follow -f", "follow", "go on with what it writes", switch=True, local=True),
         ),
         Request("GET", "/machines/{machine}/log"),
