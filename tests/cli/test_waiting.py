@@ -29,7 +29,7 @@ async def at_gate(house: Open) -> dict[str, Any]:
     async with house.local() as client:
         async with asyncio.timeout(20):
             while not (items := (await client.get("/operations")).json()["items"]):
-                await asyncio.sleep(0)
+                pass
             operation: dict[str, Any] = {"stamp": ""}
             while operation.get("phase") != GATE:
                 asked = {"wait_s": 10, "after": operation["stamp"]}
