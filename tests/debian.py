@@ -28,9 +28,10 @@ def _say_nothing(phase: str, percent: float | None = None) -> None:
     pass
 
 
-def _cache() -> Path:
-    kept = os.environ.get("GUESTHOUSE_TEST_CACHE")
-    return Path(kept) if kept else Path.home() / ".cache/guesthouse-tests"
+def kept() -> Path:
+    """Where images and packages stay between sessions."""
+    told = os.environ.get("GUESTHOUSE_TEST_CACHE")
+    return Path(told) if told else Path.home() / ".cache/guesthouse-tests"
 
 
 async def _cached(cache: Path) -> BuiltImage:
@@ -46,7 +47,7 @@ async def _cached(cache: Path) -> BuiltImage:
 @pytest.fixture(scope="session")
 def debian_image() -> BuiltImage:
     """The Debian image as users get it."""
-    return asyncio.run(_cached(_cache()))
+    return asyncio.run(_cached(kept()))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -27,7 +26,7 @@ from guesthouse.host import durable
 from guesthouse.host.images import bootdisk, debian_tree
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.images.debian_tunings import TUNINGS, Tuning, kernel_arguments
-from guesthouse.host.processes import run
+from guesthouse.host.images.packages import remove
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.ports import Progress
 
@@ -112,17 +111,24 @@ async def build_debian(
     Raises `Conflict` when the folder is there, `Failed` when a program is missing on this host, `ChildFailed` when
     packages cannot be had. Whatever ends it early, nothing but the cache is left.
     """
-    if await asyncio.to_thread(destination.exists):
-        raise Conflict(f"{destination} is there already", subject="image debian", field="destination")
     _check_programs()
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    sources = await debian_tree.host_sources(TREE.release)
-    tar = await debian_tree.root_tar(TREE, sources, cache, progress)
-    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    work = await asyncio.to_thread(_begin, destination)
     try:
+        sources = await debian_tree.host_sources(TREE.release)
+        tar = await debian_tree.root_tar(TREE, sources, cache, progress)
         return await _build(tar, overlay(sources, tunings), tunings, work, destination, progress)
     finally:
-        await asyncio.shield(run(["rm", "-rf", "--one-file-system", "--", str(work)]))
+        await asyncio.shield(asyncio.to_thread(remove, work))
+
+
+def _begin(destination: Path) -> Path:
+    """The folder to work in, a neighbour of the image; what a killed build left there is removed."""
+    if destination.exists():
+        raise Conflict(f"{destination} is there already", subject="image debian", field="destination")
+    work = destination.with_name(f".{destination.name}.building")
+    remove(work)
+    work.mkdir(parents=True)
+    return work
 
 
 async def _build(

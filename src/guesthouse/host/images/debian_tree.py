@@ -5,7 +5,7 @@ Rules
 1. The archive depends on the recipe, the sources and nothing else of this host; its name in the cache is a digest
    of both. A finished one is used again for `FRESH_S`, so that a rebuilt image has the security updates of the week.
 2. It is made as root, as an unprivileged user in a user namespace, or with fakechroot: whichever this host allows.
-3. An archive appears whole or not at all; the folder in which mmdebstrap works goes away, however it ends.
+3. An archive appears whole or not at all. One process at a time fills a cache; it removes what a killed one left.
 
 Source: mmdebstrap(1), section MODES.
 """
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,14 +29,14 @@ from typing import NamedTuple
 from guesthouse.formats import apt
 from guesthouse.host import durable
 from guesthouse.host.processes import run
-from guesthouse.model.errors import ChildFailed, Failed
+from guesthouse.model.errors import ChildFailed, Conflict, Failed
 from guesthouse.ports import Progress
 
 FRESH_S = 7 * 86400
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _HINT = "look at the host's package sources with `apt-get update`"
 _REMOVALS = 3
-_ROOMY = "/var/tmp"  # noqa: S108 - a folder with a random name is made in it
+_ROOMY = Path("/var/tmp")  # noqa: S108 - folders with random names are made in it
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,29 @@ async def host_sources(release: str) -> tuple[apt.Source, ...]:
 
 
 async def root_tar(recipe: TreeRecipe, sources: tuple[apt.Source, ...], cache: Path, progress: Progress) -> Path:
-    """The archive, from the cache or made now. Raises `Failed` or `ChildFailed`."""
-    settings = apt.transport_settings((await run(["apt-config", "dump"])).decode())
+    """The archive, from the cache or made now. Raises `Conflict` while another makes one, `Failed` or `ChildFailed`."""
     path = cache / f"debian-{_digest(recipe, sources)}.tar"
     if await asyncio.to_thread(_is_fresh, path):
         return path
-    async with _working_folder() as work:
-        mode = await _mode()
-        progress(f"installing packages ({mode})", 0)
-        meter = Meter()
+    settings = apt.transport_settings((await run(["apt-config", "dump"])).decode())
+    mode = await _mode()
+    phase, meter = f"installing packages ({mode})", Meter()
 
-        def show(line: str) -> None:
-            percent = meter.read(line)
-            if percent is not None:
-                progress(f"installing packages ({mode})", percent)
+    def show(line: str) -> None:
+        if (percent := meter.read(line)) is not None:
+            progress(phase, percent)
 
-        partial = work / "root.tar"
+    async with _working_folder(cache) as work:
+        progress(phase, 0)
+        made = work / "root.tar"
         await run(
-            _argv(recipe, mode, settings, partial),
+            _argv(recipe, mode, settings, made),
             stdin=apt.one_line(sources).encode(),
             environment=_environment(work),
             on_line=show,
             hint=_HINT,
         )
-        await asyncio.to_thread(_keep, partial, path)
+        await asyncio.to_thread(_keep, made, path)
     return path
 
 
@@ -91,10 +91,12 @@ def _is_fresh(path: Path) -> bool:
 
 
 def _keep(made: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put the archive into the cache, in place of older ones."""
     beside = path.with_name(f".{path.name}.partial")
     shutil.copyfile(made, beside)
     durable.put_in_place(beside, path)
+    for outdated in set(path.parent.glob("debian-*.tar")) - {path}:
+        outdated.unlink()
 
 
 def _argv(recipe: TreeRecipe, mode: str, settings: tuple[str, ...], target: Path) -> list[str]:
@@ -142,19 +144,38 @@ async def _works(*argv: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _working_folder() -> AsyncIterator[Path]:
+async def _working_folder(cache: Path) -> AsyncIterator[Path]:
     """A folder for mmdebstrap, on a real disk, that other user ids of a user namespace can reach too."""
-    path = await asyncio.to_thread(_make_folder)
-    try:
-        yield path
-    finally:
-        await asyncio.shield(_remove(path))
+    prefix = f"guesthouse-{hashlib.sha256(bytes(cache.absolute())).hexdigest()[:12]}-"
+    with _alone(cache):
+        for left in await asyncio.to_thread(_left_behind, prefix):
+            await _remove(left)
+        path = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix, dir=_ROOMY))
+        await asyncio.to_thread(path.chmod, 0o711)
+        try:
+            yield path
+        finally:
+            await asyncio.shield(_remove(path))
 
 
-def _make_folder() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="guesthouse-", dir=_ROOMY))
-    path.chmod(0o711)
-    return path
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Hold the cache; its lock goes with this process, however it ends."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "debian.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                "another build is installing the packages of this image",
+                subject="image debian",
+                hint="try again when it is done: then they are in the cache",
+            ) from error
+        yield
+
+
+def _left_behind(prefix: str) -> list[Path]:
+    return [path for path in _ROOMY.glob(f"{prefix}*") if path.lstat().st_uid == os.geteuid()]
 
 
 async def _remove(path: Path) -> None:
