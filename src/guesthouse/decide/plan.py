@@ -273,9 +273,7 @@ def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:
     steps += [PlugDisk(disk) for key, disk in new_disks.items() if key not in old_disks and hot_pluggable(disk)]
     steps += [PlugNic(nic) for mac, nic in new_nics.items() if mac not in old_nics]
     steps += [
-        SetForwards(nic)
-        for mac, nic in new_nics.items()
-        if mac in old_nics and nic.forwards != old_nics[mac].forwards
+        SetForwards(nic) for mac, nic in new_nics.items() if mac in old_nics and nic.forwards != old_nics[mac].forwards
     ]
     target = min(wanted.memory_mib, process.boot_memory_mib)
     if has.balloon and target != has.memory_mib:

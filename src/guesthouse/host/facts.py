@@ -51,7 +51,7 @@ class LocalFacts:
             cpus=len(os.sched_getaffinity(0)),
             memory_mib=memory_mib,
             memory_free_mib=free_mib,
-            disk_free_mib=shutil.disk_usage(self.house.home).free >> 20,
+            disk_free_mib=shutil.disk_usage(self.house.disks).free >> 20,
             accelerator=await self.kvm.accelerator(),
         )
 
@@ -127,7 +127,7 @@ async def _firmware(facts: LocalFacts) -> list[Finding]:
 
 
 async def _room(facts: LocalFacts) -> list[Finding]:
-    disk_mib = shutil.disk_usage(facts.house.home).free >> 20
+    disk_mib = shutil.disk_usage(facts.house.disks).free >> 20
     memory_mib, free_mib = memory()
     return [
         _enough(

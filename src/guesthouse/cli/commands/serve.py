@@ -54,10 +54,10 @@ def _detached(house: House) -> int:
         )
         ended = os.pidfd_open(daemon.pid)
         try:
-            readable, _, _ = select.select([ready, ended], [], [])
+            readable, _, _ = select.select([ready.fileno(), ended], [], [])
         finally:
             os.close(ended)
-        if ready not in readable:
+        if ready.fileno() not in readable:
             raise _did_not_start(house, log, begin, daemon.wait())
     daemon.returncode = 0  # It lives on: nobody waits for it any more.
     return daemon.pid
