@@ -41,9 +41,7 @@ ARCHITECTURES = {
 }  # fmt: skip
 """Names of architectures and what Debian calls them."""
 
-_REFERENCE = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9.-]*):(?P<rest>[\w.,+~-]+(?:/[\w.+~-]+)*)(?:@(?P<version>[\w.:-]+))?"
-)
+_REFERENCE = re.compile(r"(?P<name>[a-z0-9][a-z0-9.-]*):(?P<rest>[\w.,+~-]+(?:/[\w.+~-]+)*)(?:@(?P<version>[\w.:-]+))?")
 _SHOWN_RELEASES = 12
 
 
@@ -167,9 +165,7 @@ def parse_reference(text: str) -> Reference:
 def parse_index(data: bytes, name: str) -> list[str]:
     """The paths of the catalogues of downloadable images; `name` is the document's, for messages."""
     index = _decode(data, _Index, name, "index:1.0")
-    return [
-        safe_path(entry.path, name) for entry in index.index.values() if entry.datatype in ("image-downloads", "")
-    ]
+    return [safe_path(entry.path, name) for entry in index.index.values() if entry.datatype in ("image-downloads", "")]
 
 
 def parse_products(data: bytes, name: str) -> dict[str, Product]:
@@ -277,9 +273,7 @@ def _decode(data: bytes, kind: type[_Document], name: str, format: str) -> _Docu
     except msgspec.DecodeError as error:
         raise Invalid(f"{name} is no simplestreams document: {error}", field="document", value=name) from error
     if document.format != format:
-        raise Invalid(
-            f"{name} has the format {document.format!a}; {format} is known here", field="format", value=name
-        )
+        raise Invalid(f"{name} has the format {document.format!a}; {format} is known here", field="format", value=name)
     return document
 
 

@@ -89,9 +89,7 @@ async def run(
     finally:
         await _end(process)
     if process.returncode:
-        raise ChildFailed(
-            argv, process.returncode, said or output.decode(errors="replace"), subject=subject, hint=hint
-        )
+        raise ChildFailed(argv, process.returncode, said or output.decode(errors="replace"), subject=subject, hint=hint)
     return output
 
 

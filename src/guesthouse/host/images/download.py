@@ -146,10 +146,7 @@ def _continues(response: httpx.Response, size: int) -> bool:
     """Whether the answer is the rest that was asked for; 200 means that the file has changed."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
     return (
-        response.status_code == httpx.codes.PARTIAL_CONTENT
-        and size > 0
-        and found is not None
-        and found[1] == str(size)
+        response.status_code == httpx.codes.PARTIAL_CONTENT and size > 0 and found is not None and found[1] == str(size)
     )
 
 
@@ -197,9 +194,7 @@ def _too_large(url: str, limit_bytes: int) -> Invalid:
 async def _copy(url: httpx.URL, file: Partial, limit_bytes: int, reach: Reach, meter: _Meter) -> None:
     """A file of this host, where that is allowed."""
     if "file" not in reach.schemes or url.host not in ("", "localhost"):
-        raise Invalid(
-            f"{url} may not be read", field="url", value=str(url), hint="import the file by its path instead"
-        )
+        raise Invalid(f"{url} may not be read", field="url", value=str(url), hint="import the file by its path instead")
     await file.begin("")
     with await asyncio.to_thread(intake.open_regular, Path(url.path), str(url)) as source:
         total = os.fstat(source.fileno()).st_size

@@ -69,9 +69,7 @@ class _Trouble(NamedTuple):
 
 _TROUBLES = (
     _Trouble(socket.gaierror, Failed, "cannot be found by name", "look at the name, and at the DNS of this host"),
-    _Trouble(
-        ConnectionRefusedError, Failed, "refuses the connection", "nothing listens there, or a firewall says no"
-    ),
+    _Trouble(ConnectionRefusedError, Failed, "refuses the connection", "nothing listens there, or a firewall says no"),
     _Trouble(ssl.SSLError, Failed, "has no certificate that is trusted here", "look at the name and the clock"),
     _Trouble(httpx.ConnectTimeout, TimedOut, "did not answer in time", "look at the address and the network"),
     _Trouble(
