@@ -34,12 +34,12 @@ check: $(VENV)/.ready  ## Lint, types, floors, and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q -m "not vm and not slow"
+	@$(BIN)/python -m pytest -q -m "not vm" --numprocesses 2 --dist worksteal
 
 test: setup  ## Everything: `check` and the tests with real machines
 	@SUDO="$(SUDO)" sh packaging/install-packages test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -q -m "vm or slow"
+	@$(BIN)/python -m pytest -q -m vm --numprocesses 2 --dist worksteal
 
 bench: setup  ## Measure against bare QEMU and libvirt; prints tables (takes long)
 	@SUDO="$(SUDO)" sh packaging/install-packages bench

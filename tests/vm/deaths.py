@@ -1,0 +1,96 @@
+"""Killing a real daemon before and after every step of a request, and what must be found after each death."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.vm.houses import Daemon, a_daemon, a_furnished_house, left_in
+
+from guesthouse.host.images.built import BuiltImage
+from guesthouse.model.house import House
+
+Request = tuple[str, str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The requests before, and the one that is killed. `{m}` and `{d}` are a machine's and a disk's name."""
+
+    before: tuple[Request, ...]
+    ask: Request
+    booted: bool = False
+    after: tuple[Request, ...] = (("DELETE", "/machines/{m}", None),)
+
+
+def filled(request: Request, names: dict[str, str]) -> Request:
+    """A request with the names of this cell written in."""
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.format(**names)
+        if isinstance(value, dict):
+            return {key: fill(inner) for key, inner in value.items()}
+        return [fill(inner) for inner in value] if isinstance(value, list) else value
+
+    return fill(request[0]), fill(request[1]), fill(request[2])
+
+
+@asynccontextmanager
+async def house_with_bystander(micro_image: BuiltImage) -> AsyncIterator[tuple[House, str]]:
+    """A house in which a machine runs that nobody touches; its process id."""
+    async with a_furnished_house(micro_image) as house:
+        async with a_daemon(house) as daemon:
+            await daemon.do("POST", "/machines", {"spec": {"name": "bystander", "memory_mib": 128}})
+        (pid,) = left_in(house)["processes"]
+        yield house, pid
+
+
+async def set_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
+    for request in scene.before:
+        await daemon.do(*filled(request, names))
+    if scene.booted:
+        await daemon.reach(names["m"], "reachable")
+
+
+async def clean_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
+    for request in scene.after:
+        await daemon.do(*filled(request, names))
+
+
+async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) -> list[tuple[str, ...]]:
+    """One whole run; the checkpoints that the request passes, each once."""
+    await set_up(daemon, scene, names)
+    trace = daemon.house.home / "checkpoints"
+    trace.unlink(missing_ok=True)
+    await daemon.do(*filled(scene.ask, names))
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    await clean_up(daemon, scene, names)
+    return list(dict.fromkeys(tuple(line.split()) for line in lines))
+
+
+async def killed_at_every_step(
+    scene: Scene, house: House, bystander: str, names: Callable[[int], dict[str, str]]
+) -> list[tuple[str, ...]]:
+    """Play the scene once for each checkpoint, and die there; the checkpoints that were tried."""
+    empty = left_in(house)
+    async with a_daemon(house) as daemon:
+        cells = await checkpoints_of(daemon, scene, names(0))
+    assert left_in(house) == empty
+    for cell, fatal in enumerate(cells, start=1):
+        async with a_daemon(house) as daemon:
+            await set_up(daemon, scene, names(cell))
+            daemon.die_at(fatal)
+            operation = (await daemon.ask(*filled(scene.ask, names(cell))))["id"]
+            assert await daemon.died() == -signal.SIGKILL, fatal
+        async with a_daemon(house) as daemon:
+            document = await daemon.ended(operation)
+            assert document["state"] == "done", (fatal, document)
+            assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
+            await clean_up(daemon, scene, names(cell))
+        assert left_in(house) == empty, fatal
+        assert left_in(house)["processes"] == [bystander], fatal
+    return cells
