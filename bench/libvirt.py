@@ -1,7 +1,7 @@
 """libvirt beside us: Debian's packages, started by hand where there is no systemd, in a mount namespace of their own.
 
 Nothing of it stays, and a libvirt that runs on this box already is not touched: what it keeps under /run, /var and
-/etc is a scratch folder in that namespace.
+/etc is a scratch folder in that namespace; its control groups are removed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xml.sax.saxutils import escape
 from bench.house import a_ready_socket, until_ready
 
 _GUEST = Path(__file__).with_name("guest.xml")
+_GROUPS = Path("/sys/fs/cgroup")
 _STATE = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt")
 # virtlogd comes back when it listens; libvirtd tells when it does. It is the process that we started.
 _SCRIPT = """
@@ -31,14 +32,10 @@ for folder in {folders}; do mount --bind "$1$folder" "$folder"; done
 env --unset=NOTIFY_SOCKET virtlogd --daemon --pid-file "$1/virtlogd.pid"
 exec libvirtd
 """
-# Confinement and accounting that this box may not offer cost libvirt time: it goes without.
-_QEMU_CONF = """
-security_driver = "none"
-user = "root"
-group = "root"
-cgroup_controllers = []
-namespaces = []
-"""
+
+# What differs from Debian's configuration: there may be no polkit; and where /dev/kvm is closed to libvirt's own user,
+# libvirt asks QEMU for its capabilities at every turn, which would make it look worse than it is.
+_CHANGES = {"libvirtd.conf": 'auth_unix_rw = "none"', "qemu.conf": 'user = "root"\ngroup = "root"'}
 
 
 class Session:
@@ -119,6 +116,7 @@ def missing() -> str:
 def a_libvirt() -> Iterator[Libvirt]:
     """A libvirtd and its virtlogd, ready; they and their guests end with the block."""
     folder = Path(tempfile.mkdtemp(prefix="guesthouse-libvirt-"))
+    groups_before = set(_GROUPS.glob("*/machine"))
     try:
         _furnish(folder)
         with a_ready_socket() as (address, ready), (folder / "libvirtd.log").open("ab") as log:
@@ -139,17 +137,21 @@ def a_libvirt() -> Iterator[Libvirt]:
                 _end_logger(folder)
     finally:
         shutil.rmtree(folder)
+        for group in set(_GROUPS.glob("*/machine")) - groups_before:
+            _remove_group(group)
 
 
 def _furnish(folder: Path) -> None:
+    """Empty state and Debian's own configuration, changed by `_CHANGES`."""
     folder.chmod(0o755)
+    shutil.copytree("/etc/libvirt", folder / "etc/libvirt")
+    for name, lines in _CHANGES.items():
+        with (folder / "etc/libvirt" / name).open("a") as configuration:
+            configuration.write(f"\n{lines}\n")
     for state in _STATE:
         Path(state).mkdir(parents=True, exist_ok=True)
-        (folder / state.lstrip("/")).mkdir(parents=True)
-    (folder / "var/lib/libvirt/qemu").mkdir()
+        (folder / state.lstrip("/")).mkdir(parents=True, exist_ok=True)
     (folder / "var/log/libvirt/qemu").mkdir()
-    (folder / "etc/libvirt/qemu.conf").write_text(_QEMU_CONF)
-    (folder / "etc/libvirt/libvirtd.conf").write_text('auth_unix_rw = "none"\nunix_sock_rw_perms = "0700"\n')
 
 
 def _end_guests(libvirt: Libvirt) -> None:
@@ -166,6 +168,13 @@ def _end_logger(folder: Path) -> None:
         select.select([watched], [], [])
     finally:
         os.close(watched)
+
+
+def _remove_group(group: Path) -> None:
+    """Remove a control group and those in it; their files go with them."""
+    for inner in group.glob("*/"):
+        _remove_group(inner)
+    group.rmdir()
 
 
 def _boot(options: dict[str, str]) -> str:
