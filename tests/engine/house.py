@@ -34,9 +34,9 @@ async def ended(engine: Engine, asker: Asker, operation: Operation) -> Operation
     """The operation when it has ended."""
     after = ""
     while operation.state not in ENDED:
-        operation, stamp = await engine.views.wait_operation(asker, operation.id, after=after, wait_s=PATIENCE_S)
-        assert stamp != after or operation.state in ENDED, f"no progress: {operation}"
-        after = stamp
+        operation = await engine.views.wait_operation(asker, operation.id, after=after, wait_s=PATIENCE_S)
+        assert operation.stamp != after or operation.state in ENDED, f"no progress: {operation}"
+        after = operation.stamp
     return operation
 
 

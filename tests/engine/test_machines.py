@@ -100,9 +100,9 @@ async def test_a_launch_can_be_cancelled_at_every_step(store: Store, step: str) 
         await with_image(engine, asker)
         accepted = await engine.accept(asker, launch())
         assert isinstance(accepted, Operation)
-        _, stamp = await engine.views.wait_operation(asker, accepted.id, after="", wait_s=PATIENCE_S)
-        while "gate" not in stamp:
-            _, stamp = await engine.views.wait_operation(asker, accepted.id, after=stamp, wait_s=PATIENCE_S)
+        seen = accepted
+        while "gate" not in seen.phase:
+            seen = await engine.views.wait_operation(asker, accepted.id, after=seen.stamp, wait_s=PATIENCE_S)
         await engine.accept(asker, intents.OperationCancel(operation=accepted.id))
         operation = await ended(engine, asker, accepted)
         assert operation.state is OperationState.CANCELLED

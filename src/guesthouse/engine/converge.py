@@ -3,7 +3,8 @@
 Rules
 -----
 1. Load, observe, plan, take the first step, and again, until there is nothing to do; then settle: write down what
-   is seen and end the operations whose generation is reached.
+   is seen and end the operations whose generation is reached. What is wanted is loaded again only after a wake:
+   whoever writes it wakes the owner.
 2. A step that fails, or an operation that is cancelled, is undone by writing a desired state (the former one, or
    the machine's removal) and going on; the operation ends when that is reached. A failing undo ends it too.
 3. An operation is taken up by raising its epoch; a daemon that finds another epoch lets go.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Any, cast
 
 import msgspec
@@ -32,6 +34,14 @@ from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transact
 log = logging.getLogger(__name__)
 
 
+class Then(Enum):
+    """What an owner does next: look at the machine again, load what is wanted too, or end."""
+
+    LOOK = auto()
+    LOAD = auto()
+    END = auto()
+
+
 @dataclass(frozen=True)
 class Converge:
     """The work of a machine's owner."""
@@ -45,21 +55,29 @@ class Converge:
 
     async def __call__(self, machine_id: str, wakes: Wakes) -> None:
         """Lead the machine to its desired state; returns when it is there, or can get no further."""
+        woken = wakes.count
         while (loaded := await self._load(machine_id)) is not None:
-            desired, operation = loaded
-            if operation and operation.cancel_requested and operation.state is not OperationState.UNDOING:
-                await self._undo(desired, operation, _cancelled(operation))
-                continue
-            observed = await self.host.observe(desired)
-            if why := lapse(desired, observed):
-                await self._note_lapse(desired, why)
-                continue
-            steps = plan(desired, observed)
-            if not steps:
-                await self._settle(desired, observed, operation)
+            then = Then.LOOK
+            while then is Then.LOOK and woken == wakes.count:
+                then = await self._advance(*loaded, wakes)
+            if then is Then.END:
                 return
-            if not await self._take(steps[0], desired, operation, wakes):
-                return
+            woken = wakes.count
+
+    async def _advance(self, desired: Desired, operation: Operation | None, wakes: Wakes) -> Then:
+        """Come one step nearer to what is wanted."""
+        if operation and operation.cancel_requested and operation.state is not OperationState.UNDOING:
+            await self._undo(desired, operation, _cancelled(operation))
+            return Then.LOAD
+        observed = await self.host.observe(desired)
+        if why := lapse(desired, observed):
+            await self._note_lapse(desired, why)
+            return Then.LOAD
+        steps = plan(desired, observed)
+        if not steps:
+            await self._settle(desired, observed, operation)
+            return Then.END
+        return await self._take(steps[0], desired, operation, wakes)
 
     async def _load(self, machine_id: str) -> tuple[Desired, Operation | None] | None:
         async with self.store.read() as tx:
@@ -84,8 +102,8 @@ class Converge:
         self.board.changes.ring(operation.id)
         return msgspec.structs.replace(operation, **changes) if claimed else None
 
-    async def _take(self, step: Step, desired: Desired, operation: Operation | None, wakes: Wakes) -> bool:
-        """Perform one step. False when it failed and there is no way on."""
+    async def _take(self, step: Step, desired: Desired, operation: Operation | None, wakes: Wakes) -> Then:
+        """Perform one step."""
         progress = self.board.reporter(operation, step.name)
         progress(step.phase)
         kind = operation.kind if operation else "machine.repair"
@@ -97,7 +115,7 @@ class Converge:
         except OSError as error:
             return await self._failed(desired, operation, Failed(f"{step.phase}: {error}"))
         await self.checkpoint(kind, step.name, "after")
-        return True
+        return Then.LOOK
 
     async def _perform(self, step: Step, desired: Desired, progress: Any, wakes: Wakes) -> None:
         """Do it; a wake interrupts it where the step allows that, or where its operation was cancelled."""
@@ -127,13 +145,13 @@ class Converge:
         newer = machine is None or machine.generation != desired.machine.generation
         return bool(cancelled) or (newer and step.interruptible)
 
-    async def _failed(self, desired: Desired, operation: Operation | None, error: GuesthouseError) -> bool:
+    async def _failed(self, desired: Desired, operation: Operation | None, error: GuesthouseError) -> Then:
         log.warning("machine %s: %s", desired.machine.name, error)
         if operation is None or operation.state is OperationState.UNDOING or operation.state in ENDED:
             await self._give_up(desired, operation, error)
-            return False
+            return Then.END
         await self._undo(desired, operation, error)
-        return KINDS[operation.kind].undo is not Undo.NOTHING
+        return Then.END if KINDS[operation.kind].undo is Undo.NOTHING else Then.LOAD
 
     async def _undo(self, desired: Desired, operation: Operation, error: GuesthouseError) -> None:
         """Write the desired state that undoes the operation; it ends when that is reached."""

@@ -21,10 +21,16 @@ Work = Callable[[str, "Wakes"], Awaitable[None]]
 
 
 class Wakes:
-    """The wakes of one subject, as its owner sees them."""
+    """The wakes of one subject, as its owner sees them; `count` is how many there were."""
 
     def __init__(self) -> None:
         self.interrupt = asyncio.Event()
+        self.count = 0
+
+    def wake(self) -> None:
+        """There may be something new to look at."""
+        self.count += 1
+        self.interrupt.set()
 
     def take(self) -> bool:
         """Whether it was woken since the last time; forgets it."""
@@ -58,7 +64,7 @@ class Owners:
         if wakes is None:
             wakes = self._wakes[subject] = Wakes()
             self._owners[subject] = self._tasks.create_task(self._own(subject, wakes), name=f"owner {subject}")
-        wakes.interrupt.set()
+        wakes.wake()
 
     def close(self) -> None:
         """Start no owner any more and let go of what the running ones do."""

@@ -15,7 +15,7 @@ import msgspec
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.decide.quota import used
 from guesthouse.engine.intents import Asker
-from guesthouse.engine.progress import EVERYTHING, Board
+from guesthouse.engine.progress import EVERYTHING, Board, Listener
 from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
@@ -172,15 +172,23 @@ class Views:
         async with self.store.read() as tx:
             return self.board.shown(await find(tx.operations, asker.project, "operation", ref))
 
-    async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> tuple[Operation, str]:
-        """The operation and a stamp of what was seen, as soon as it differs from `after`, or time is over."""
+    async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> Operation:
+        """The operation, as soon as its stamp is not `after`, or time is over. Its end is told at once."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + wait_s
         with self.board.changes.listen(ref) as changes:
             operation = await self.operation(asker, ref)
             while _still(operation, after) and await changes.wait(deadline - clock()):
+                await self._pace(ref, changes, deadline)
                 operation = await self.operation(asker, ref)
-        return operation, _stamp(operation)
+        return operation
+
+    async def _pace(self, operation: str, changes: Listener, deadline: float) -> None:
+        """Let a running operation move on a little: telling every step of a short one would slow it down."""
+        clock = asyncio.get_running_loop().time
+        until = min(deadline, clock() + _PACE_S)
+        while operation in self.board.places and await changes.wait(until - clock()):
+            pass
 
     async def events(self, asker: Asker, *, after: int, limit: int) -> list[Event]:
         """Events of the project with a number above `after`."""
@@ -205,6 +213,7 @@ class Views:
 
 
 _POLL_S = 30.0
+_PACE_S = 0.1
 _ORDER = list(Stage)
 
 
@@ -221,9 +230,4 @@ def _reached(view: MachineView, until: Stage) -> bool:
 
 
 def _still(operation: Operation, after: str) -> bool:
-    return operation.state not in ENDED and _stamp(operation) == after
-
-
-def _stamp(operation: Operation) -> str:
-    percent = "" if operation.percent is None else f"{operation.percent:.0f}"
-    return f"{operation.state.value}/{operation.step}/{operation.phase}/{percent}"
+    return operation.state not in ENDED and operation.stamp == after

@@ -167,6 +167,12 @@ class Operation(OperationRow, frozen=True, kw_only=True):
     error: dict[str, str] | None = None
     result: dict[str, Any] = {}
 
+    @property
+    def stamp(self) -> str:
+        """Stands for what people see of it: another one means that it has moved on."""
+        percent = "" if self.percent is None else f"{self.percent:.0f}"
+        return f"{self.state.value}/{self.step}/{self.phase}/{percent}"
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened, in the order of `number`; `data` is a small document."""

@@ -170,11 +170,10 @@ async def operations(call: Call[d.OperationFilter]) -> Sequence[OperationRow]:
 
 
 async def operation(call: Call[d.OperationWait]) -> d.OperationDocument:
-    seen, stamp = await call.engine.views.wait_operation(
+    seen = await call.engine.views.wait_operation(
         call.asker, call.params.operation, after=call.params.after, wait_s=call.params.wait_s
     )
-    shown = msgspec.convert(seen, d.OperationDocument, from_attributes=True)
-    return msgspec.structs.replace(shown, stamp=stamp)
+    return msgspec.convert(seen, d.OperationDocument, from_attributes=True)
 
 
 async def events(call: Call[d.EventRange]) -> Sequence[Event]:
