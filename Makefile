@@ -21,9 +21,9 @@ $(VENV)/.ready: packaging/requirements.txt packaging/requirements-dev.txt pyproj
 	@SUDO="$(SUDO)" sh packaging/install-packages base
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Python packages"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps \
 		--requirement packaging/requirements-dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
 up: setup  ## A running machine called `first`, configured and ready to enter
