@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,7 +72,18 @@ def running(
     booted = image if firmware == "direct" else replace(image, kernel=None, initrd=None)
     with bare_qemu.running(booted, options, memory_mib=768, append=EMULATED) as machine:
         machine.report.end.settimeout(PATIENCE_S)
+        machine.console.settimeout(None)
+        reader = threading.Thread(target=_read_out, args=(machine.console,))
+        reader.start()
         yield machine
+    reader.join()
+
+
+def _read_out(console: socket.socket) -> None:
+    """Read what the guest writes, until it is gone: a console that nobody reads stops the guest when it is full."""
+    with contextlib.suppress(OSError):
+        while console.recv(1 << 16):
+            pass
 
 
 def _uefi(folder: Path) -> tuple[str, ...]:
