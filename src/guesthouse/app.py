@@ -131,6 +131,12 @@ def locked(house: House) -> Iterator[None]:
 
 
 def _over_tls(house: House, options: Options) -> list[Listener]:
+    if not options.listen and (options.certificate or options.private_key):
+        raise Invalid(
+            "a certificate is for an address to listen at, and none is named",
+            field="listen",
+            hint="add --listen HOST:PORT",
+        )
     if not options.listen:
         return []
     name, _, port = options.listen.rpartition(":")

@@ -365,3 +365,23 @@ async def test_tokens(store: Store) -> None:
         await engine.accept(asker, intents.TokenDelete(token="ci"))
         with pytest.raises(Denied):
             await engine.access.bearer(made.secret)
+
+
+async def test_a_token_for_the_house(store: Store) -> None:
+    async with at_work(store, FakeHost()) as (engine, asker):
+        await engine.accept(asker, intents.ProjectCreate(name="other"))
+        with pytest.raises(Denied, match="only the operator of the house"):
+            await engine.accept(Asker(asker.project, Role.ADMIN), intents.TokenCreate(name="x", house=True))
+        made = await engine.accept(asker, intents.TokenCreate(name="op", role=Role.ADMIN, house=True))
+        bearer = await engine.access.bearer(made.secret, "other")
+        assert bearer.house
+        assert bearer.project != asker.project
+
+
+async def test_an_operation_goes_by_its_id_only(store: Store) -> None:
+    async with at_work(store, FakeHost()) as (engine, asker):
+        for ref in ("web", "00000000-0000-4000-8000-000000000000"):
+            with pytest.raises(NotFound, match="there is no operation"):
+                await engine.accept(asker, intents.OperationCancel(operation=ref))
+            with pytest.raises(NotFound, match="there is no operation"):
+                await engine.views.operation(asker, ref)

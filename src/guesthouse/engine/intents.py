@@ -210,10 +210,14 @@ class ProjectDelete(Intent, frozen=True, kw_only=True):
 
 
 class TokenCreate(Intent, frozen=True, kw_only=True):
-    """Make a bearer token; its secret is told once and kept only as a digest."""
+    """Make a bearer token; its secret is told once and kept only as a digest.
+
+    A `house` token is an operator of the whole house, in any project; only such an operator can make one.
+    """
 
     name: str
     role: Role = Role.OPERATOR
+    house: bool = False
 
 
 class TokenDelete(Intent, frozen=True, kw_only=True):

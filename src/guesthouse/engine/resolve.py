@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from guesthouse.model.errors import NotFound
 from guesthouse.model.names import is_id
-from guesthouse.model.resources import Image, ImageState
+from guesthouse.model.resources import Image, ImageState, Operation
 from guesthouse.ports import Table
 
 
@@ -20,6 +20,13 @@ class Owned(Protocol):
 Thing = TypeVar("Thing", bound=Owned)
 
 
+async def find_operation(table: Table[Operation, Any], project: str, ref: str) -> Operation:
+    """The operation of `project` with that id: operations have no names."""
+    if is_id(ref):
+        return await find(table, project, "operation", ref)
+    raise _not_found("operation", ref)
+
+
 async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> Thing:
     """The record of `project` with that name or id; raises `NotFound`, as for one of another project."""
     if is_id(ref):
@@ -30,9 +37,7 @@ async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> T
         records = await table.select(project=project, name=ref)
         if records:
             return records[0]
-    raise NotFound(
-        f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=what, value=ref, hint=_WHERE_TO_LOOK[what]
-    )
+    raise _not_found(what, ref)
 
 
 _WHERE_TO_LOOK = {
@@ -58,6 +63,9 @@ async def find_image(table: Table[Image, Image], project: str, ref: str) -> Imag
                 return named[0]
             if family := await table.select(family=ref, state=ImageState.READY, **scope):
                 return family[-1]
-    raise NotFound(
-        f"there is no image {ref!r}", subject=f"image {ref}", field="image", value=ref, hint=_WHERE_TO_LOOK["image"]
-    )
+    raise _not_found("image", ref)
+
+
+def _not_found(what: str, ref: str) -> NotFound:
+    hint = _WHERE_TO_LOOK[what]
+    return NotFound(f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=what, value=ref, hint=hint)

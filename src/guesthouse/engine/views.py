@@ -16,10 +16,9 @@ from guesthouse.decide.lifecycle import shown_state
 from guesthouse.decide.quota import used
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.progress import EVERYTHING, Board, Listener
-from guesthouse.engine.resolve import find, find_image
+from guesthouse.engine.resolve import find, find_image, find_operation
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
-from guesthouse.model.names import is_id
 from guesthouse.model.resources import (
     ENDED,
     Disk,
@@ -161,16 +160,8 @@ class Views:
 
     async def operation(self, asker: Asker, ref: str) -> Operation:
         """One operation, with its progress; `ref` is an id."""
-        if not is_id(ref):
-            raise NotFound(
-                f"there is no operation {ref!r}",
-                subject=f"operation {ref}",
-                field="operation",
-                value=ref,
-                hint="`guest operation list --all` shows their ids",
-            )
         async with self.store.read() as tx:
-            return self.board.shown(await find(tx.operations, asker.project, "operation", ref))
+            return self.board.shown(await find_operation(tx.operations, asker.project, ref))
 
     async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> Operation:
         """The operation, as soon as its stamp is not `after`, or time is over. Its end is told at once."""

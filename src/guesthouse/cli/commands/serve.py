@@ -16,8 +16,6 @@ from pathlib import Path
 from guesthouse.cli.context import Context
 from guesthouse.cli.perform import Values
 from guesthouse.cli.rows import Command
-from guesthouse.model.errors import Failed
-from guesthouse.model.house import House
 
 _LAST_LINES = 5
 
@@ -26,19 +24,20 @@ def serve(context: Context, row: Command, values: Values) -> int:
     """Run the daemon of the house that the environment means, until it is told to stop."""
     options = {name: value for name, value in values.items() if name != "detach"}
     if values.get("detach"):
-        print(f"the house {context.house.home} is open; process {_detached(context.house)}")
-        return 0
+        return _detach(context)
     # By name: the composition root stands above this floor, and no other command should pay for it.
     app = importlib.import_module("guesthouse.app")
     app.serve(context.house, options)
     return 0
 
 
-def _detached(house: House) -> int:
-    """Start the daemon in a session of its own, wait until it is ready, and leave it; its process id.
+def _detach(context: Context) -> int:
+    """Start the daemon in a session of its own, wait until it is ready, and leave it.
 
-    It tells that it is ready as it tells a service manager (sd_notify(3)). Raises `Failed` with its last words.
+    It tells that it is ready as it tells a service manager (sd_notify(3)). One that does not start is shown with its
+    own words, and its exit status is ours.
     """
+    house = context.house
     house.home.mkdir(mode=0o711, parents=True, exist_ok=True)
     log = house.home / "daemon.log"
     with _ready_socket() as (address, ready), log.open("ab") as output:
@@ -52,15 +51,23 @@ def _detached(house: House) -> int:
             cwd="/",
             env={**os.environ, "NOTIFY_SOCKET": address},
         )
-        ended = os.pidfd_open(daemon.pid)
-        try:
-            readable, _, _ = select.select([ready.fileno(), ended], [], [])
-        finally:
-            os.close(ended)
-        if ready.fileno() not in readable:
-            raise _did_not_start(house, log, begin, daemon.wait())
+        if not _becomes_ready(daemon, ready):
+            context.terminal.stderr.write(_last_words(log, begin))
+            return daemon.wait()
     daemon.returncode = 0  # It lives on: nobody waits for it any more.
-    return daemon.pid
+    told = {"home": str(house.home), "pid": daemon.pid}
+    context.confirm(told, f"the house {house.home} is open; process {daemon.pid}")
+    return 0
+
+
+def _becomes_ready(daemon: subprocess.Popen[bytes], ready: socket.socket) -> bool:
+    """Whether it says so before it ends."""
+    ended = os.pidfd_open(daemon.pid)
+    try:
+        readable, _, _ = select.select([ready.fileno(), ended], [], [])
+    finally:
+        os.close(ended)
+    return ready.fileno() in readable
 
 
 def _without_detach(words: list[str]) -> list[str]:
@@ -78,12 +85,7 @@ def _ready_socket() -> Iterator[tuple[str, socket.socket]]:
         yield address, ready
 
 
-def _did_not_start(house: House, log: Path, begin: int, status: int) -> Failed:
-    """What the daemon wrote to its log since `begin`, as an error; its own exit status tells which kind."""
-    lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()[-_LAST_LINES:]
-    said = "".join(f"\n  {line}" for line in lines)
-    return Failed(
-        f"the daemon of {house.home} did not start (exit status {status}){':' if said else ''}{said}",
-        subject=str(house.home),
-        hint=f"all that it says is in {log}",
-    )
+def _last_words(log: Path, begin: int) -> str:
+    """What the daemon wrote to its log since `begin`."""
+    said = log.read_bytes()[begin:].decode(errors="replace").splitlines()[-_LAST_LINES:]
+    return "\n".join(said or [f"error: the daemon did not start, and {log} does not say why"]) + "\n"

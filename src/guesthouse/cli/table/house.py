@@ -105,6 +105,7 @@ _TOKENS = (
         (
             Argument("name", "name of the token"),
             Option("--role", "role", "what it may do (operator)", choices=("viewer", "operator", "admin")),
+            Option("--house", "house", "for the operator of the house: in every project", switch=True),
         ),
         Request("POST", "/tokens"),
         answer="{secret}",

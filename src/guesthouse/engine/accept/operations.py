@@ -5,14 +5,14 @@ from __future__ import annotations
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.kinds import KINDS, Undo
-from guesthouse.engine.resolve import find
+from guesthouse.engine.resolve import find_operation
 from guesthouse.model.errors import Conflict
 from guesthouse.model.resources import ENDED, Operation, OperationState
 
 
 async def cancel(desk: Desk, intent: intents.OperationCancel) -> Operation:
     """Ask the operation's owner to stop and undo it. One that has ended stays as it is."""
-    operation = await find(desk.tx.operations, desk.asker.project, "operation", intent.operation)
+    operation = await find_operation(desk.tx.operations, desk.asker.project, intent.operation)
     subject = f"operation {operation.id}"
     if operation.state in ENDED or operation.state is OperationState.UNDOING:
         raise Conflict(

@@ -78,12 +78,15 @@ async def token_create(desk: Desk, intent: intents.TokenCreate) -> NewToken:
     ranks = list(Role)
     if ranks.index(intent.role) > ranks.index(desk.asker.role):
         raise Denied(f"your role is {desk.asker.role.value}: cannot make a token for {intent.role.value}")
+    if intent.house and not desk.asker.house:
+        raise Denied("only the operator of the house may make a token for the house", field="house")
     secret = f"gh_{secrets.token_urlsafe(32)}"
     token = Token(
         id=desk.new_id(),
         project=desk.asker.project,
         name=intent.name,
         role=intent.role,
+        house=intent.house,
         digest=digest_of(secret),
     )
     return NewToken(await desk.tx.tokens.insert(token), secret)
