@@ -3,8 +3,8 @@
 Rules
 -----
 1. Load, observe, plan, take the first step, and again, until there is nothing to do; then settle: write down what
-   is seen and end the operations whose generation is reached. What is wanted is loaded again only after a wake:
-   whoever writes it wakes the owner.
+   is seen and end the operations whose generation is reached. What is wanted is loaded again only after a wake
+   with news: whoever writes it wakes the owner.
 2. A step that fails, or an operation that is cancelled, is undone by writing a desired state (the former one, or
    the machine's removal) and going on; the operation ends when that is reached. A failing undo ends it too.
 3. An operation is taken up by raising its epoch; a daemon that finds another epoch lets go.
@@ -55,14 +55,14 @@ class Converge:
 
     async def __call__(self, machine_id: str, wakes: Wakes) -> None:
         """Lead the machine to its desired state; returns when it is there, or can get no further."""
-        woken = wakes.count
+        news = wakes.news
         while (loaded := await self._load(machine_id)) is not None:
             then = Then.LOOK
-            while then is Then.LOOK and woken == wakes.count:
+            while then is Then.LOOK and news == wakes.news:
                 then = await self._advance(*loaded, wakes)
             if then is Then.END:
                 return
-            woken = wakes.count
+            news = wakes.news
 
     async def _advance(self, desired: Desired, operation: Operation | None, wakes: Wakes) -> Then:
         """Come one step nearer to what is wanted."""

@@ -100,7 +100,7 @@ async def open_engine(
 
 async def _follow(machines: MachineHost, owners: Owners) -> None:
     async for machine_id in machines.follow():
-        owners.wake(machine_id)
+        owners.wake(machine_id, news=False)
 
 
 async def _make_default_project(store: Store, random: Random) -> None:

@@ -21,15 +21,15 @@ Work = Callable[[str, "Wakes"], Awaitable[None]]
 
 
 class Wakes:
-    """The wakes of one subject, as its owner sees them; `count` is how many there were."""
+    """The wakes of one subject, as its owner sees them; `news` counts those that told of something wanted."""
 
     def __init__(self) -> None:
         self.interrupt = asyncio.Event()
-        self.count = 0
+        self.news = 0
 
-    def wake(self) -> None:
-        """There may be something new to look at."""
-        self.count += 1
+    def wake(self, *, news: bool) -> None:
+        """There may be something new to look at; `news` where it may be something that is wanted."""
+        self.news += news
         self.interrupt.set()
 
     def take(self) -> bool:
@@ -56,15 +56,15 @@ class Owners:
         self._owners: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
-    def wake(self, subject: str) -> None:
-        """There may be something to do for this subject."""
+    def wake(self, subject: str, *, news: bool = True) -> None:
+        """There may be something to do for this subject; without `news`, what is wanted is as it was."""
         if self._closed:
             return
         wakes = self._wakes.get(subject)
         if wakes is None:
             wakes = self._wakes[subject] = Wakes()
             self._owners[subject] = self._tasks.create_task(self._own(subject, wakes), name=f"owner {subject}")
-        wakes.wake()
+        wakes.wake(news=news)
 
     def close(self) -> None:
         """Start no owner any more and let go of what the running ones do."""
