@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o600, group: int = -1) -> None:
-    """Write a file under a temporary name, make it durable, and put it in place of an older one."""
+def write_whole(path: Path, data: bytes, mode: int = 0o600, group: int = -1, *, lasting: bool = True) -> None:
+    """Write a file under a temporary name, make it durable, and put it in place of an older one.
+
+    Without `lasting`, a power cut may bring back the older one, whole: for what is said of running processes.
+    """
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -18,7 +21,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600, group: int = -1) -> 
         file.flush()
         os.fdatasync(descriptor)
     partial.replace(path)
-    sync_folder(path.parent)
+    if lasting:
+        sync_folder(path.parent)
 
 
 def put_in_place(partial: Path, path: Path) -> None:

@@ -35,7 +35,7 @@ async def set_forwards(run: Run, nic: NicSpec) -> None:
 async def _add(run: Run, mac: str, wanted: Forward, before: tuple[Forward, ...]) -> None:
     for _ in range(_TRIES):
         forward = wanted if wanted.host_port else _choose(wanted, before)
-        _remember(run, mac, (*run.record.forwards[mac], forward))
+        _remember(run, mac, (*run.record.forwards.get(mac, ()), forward))
         said = await run.monitor.execute(hotplug.forward_add(run.record.placed, mac, forward))
         try:
             hotplug.check_forward(said, forward)
@@ -67,7 +67,8 @@ def _taken(forward: Forward) -> Conflict:
 
 
 def _remember(run: Run, mac: str, forwards: tuple[Forward, ...]) -> None:
-    run.remember(msgspec.structs.replace(run.record, forwards={**run.record.forwards, mac: forwards}))
+    if run.record.forwards.get(mac, ()) != forwards:
+        run.remember(msgspec.structs.replace(run.record, forwards={**run.record.forwards, mac: forwards}))
 
 
 def _realised(record: Record, nic: NicSpec) -> Record:
