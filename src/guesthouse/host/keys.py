@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from guesthouse.host.durable import write_whole
+from guesthouse.host.sshkeys import make_pair, public_half
 
 
 class HouseKeyring:
@@ -37,13 +35,8 @@ class HouseKeyring:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         private, public = self._folder / project, self._folder / f"{project}.pub"
         if not private.exists():
-            pem = Ed25519PrivateKey.generate().private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-            )
-            write_whole(private, pem)
-        key = serialization.load_ssh_private_key(private.read_bytes(), None)
-        line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        text = f"{line.decode()} guesthouse"
+            public.unlink(missing_ok=True)
+            write_whole(private, make_pair()[0].encode())
         if not public.exists():
-            write_whole(public, f"{text}\n".encode())
-        return text
+            write_whole(public, f"{public_half(private.read_bytes())} guesthouse\n".encode())
+        return public.read_text().strip()

@@ -10,23 +10,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from guesthouse.decide.plan import Desired
 from guesthouse.formats import iso9660
 from guesthouse.formats.cloudinit import LABEL, HostKey, seed_files
 from guesthouse.host.durable import write_whole
+from guesthouse.host.sshkeys import make_pair
 
 
 def make_host_key() -> HostKey:
     """A new ed25519 key pair."""
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return HostKey(private.decode(), public.decode())
+    return HostKey(*make_pair())
 
 
 def public_of(path: Path) -> Path:

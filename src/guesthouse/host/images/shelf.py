@@ -17,25 +17,26 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from guesthouse.formats import checksum as checksums
 from guesthouse.formats.checksum import Checksum
 from guesthouse.host import durable, identity
-from guesthouse.host.images import export, simplestreams
+from guesthouse.host.images import export
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.images.debian import build_debian
-from guesthouse.host.images.download import download
 from guesthouse.host.images.imports import import_disk
 from guesthouse.host.images.micro import build_micro
-from guesthouse.host.images.simplestreams import Remote
-from guesthouse.host.images.web import Reach
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.house import House
 from guesthouse.model.resources import Image
 from guesthouse.ports import Progress
+
+# What speaks to servers (httpx) is loaded by the first image that comes from one: it is a tenth of an idle daemon.
+if TYPE_CHECKING:
+    from guesthouse.host.images.web import Reach
 
 _MIB = 1 << 20
 _FACTS = "image.json"
@@ -128,11 +129,13 @@ class ImageShelf:
 
     async def resolve(self, job: Job) -> Mapping[str, Any]:
         """Find out what a reference like ``debian:12`` means today."""
+        from guesthouse.host.images import simplestreams
+
         reference, server = job.image.source, job.context.get("server", "")
         remotes = simplestreams.REMOTES
         if server:
             name = reference.partition(":")[0]
-            remotes = {name: Remote(server, variants=("", "cloud", "default"))}
+            remotes = {name: simplestreams.Remote(server, variants=("", "cloud", "default"))}
         job.progress("looking")
         reach = self._reach(job)
         found = await simplestreams.find(reference, architecture=job.image.architecture, remotes=remotes, reach=reach)
@@ -146,6 +149,8 @@ class ImageShelf:
 
     async def fetch(self, job: Job) -> Mapping[str, Any]:
         """Bring a URL's file into the cache; a file of this host stays where it is."""
+        from guesthouse.host.images.download import download
+
         url = job.context.get("url") or job.image.source
         if url.startswith("/"):
             return {"file": url}
@@ -230,6 +235,8 @@ class ImageShelf:
         return self._house.images / f".making-{image.id}"
 
     def _reach(self, job: Job) -> Reach:
+        from guesthouse.host.images.web import Reach
+
         return Reach(private=bool(job.context.get("house")))
 
     def _expected(self, job: Job) -> Checksum | None:
