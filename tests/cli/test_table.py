@@ -18,7 +18,7 @@ from guesthouse.cli.exits import EXITS
 from guesthouse.cli.reference import render
 from guesthouse.cli.rows import Command, Option
 from guesthouse.cli.show import WRITERS
-from guesthouse.cli.table import COMMANDS, GROUPS, SECTIONS
+from guesthouse.cli.table import COMMANDS, GROUPS, HOUSE_OPTIONS, SECTIONS
 from guesthouse.doors.native.table import GROUPS as DOOR
 from guesthouse.model.errors import KINDS
 
@@ -55,7 +55,7 @@ def test_a_row_is_whole(name: str) -> None:
         assert row.columns or row.fields or row.answer or row.done
     assert {column.write for column in (*row.columns, *row.fields)} <= set(WRITERS)
     assert {each.complete for each in row.parameters if each.complete} <= set(SOURCES)
-    flags = [flag for option in (*row.options, *common_options(row)) for flag in option.flags.split()]
+    flags = [flag for option in (*row.options, *common_options(row), *HOUSE_OPTIONS) for flag in option.flags.split()]
     assert len(flags) == len(set(flags))
 
 

@@ -4,7 +4,8 @@ Rules
 -----
 1. A click command is made when it is typed, from its row; `guest --help` makes none.
 2. Unknown options and commands are refused by click; bad values by the row's reader, which names the option.
-3. The common options (`COMMON`) may stand before or behind the command; the nearer one counts.
+3. The common options (`COMMON`) and those that name a house may stand before or behind the command; the nearer one
+   counts. The help of a command leaves the latter out.
 4. Command names and parameters are the row's; help is rendered by `helptext`, for the terminal and the docs alike.
 """
 
@@ -122,7 +123,7 @@ def common_options(row: Command) -> tuple[Option, ...]:
 
 
 def _command(row: Command) -> click.Command:
-    common = common_options(row)
+    common = (*common_options(row), *HOUSE_OPTIONS)
     settings: dict[str, Any] = {**_SETTINGS}
     if row.takes_rest:
         # What follows belongs to a program in the guest, or to ssh: its options are not ours.

@@ -26,7 +26,7 @@ COMMON = (
 # Options of commands that wait for an operation.
 NO_WAIT = Option("--no-wait", "context.no_wait", "do not wait: print the operation's id", switch=True)
 
-# Options that stand before the command: which house.
+# Options that tell which house is meant.
 HOUSE_OPTIONS = (
     Option("--url", "context.url", "a house on another box (GUESTHOUSE_URL; its token in GUESTHOUSE_TOKEN)", "URL"),
     Option("--ca", "context.ca", "authority of its certificate (GUESTHOUSE_CA)", "FILE", complete="file"),
