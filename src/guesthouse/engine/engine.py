@@ -20,6 +20,7 @@ from guesthouse.engine.accept import Accept
 from guesthouse.engine.accept.tenants import DEFAULT_PROJECT
 from guesthouse.engine.access import Access
 from guesthouse.engine.converge import Converge
+from guesthouse.engine.history import keep_short
 from guesthouse.engine.inside import Inside
 from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
@@ -82,7 +83,10 @@ async def open_engine(
         await _autostart(store, identity)
         for subject in await _unfinished(store, identity):
             owners.wake(subject)
-        following = tasks.create_task(_follow(host.machines, owners), name="follow machines")
+        background = (
+            tasks.create_task(_follow(host.machines, owners), name="follow machines"),
+            tasks.create_task(keep_short(store), name="forget old operations"),
+        )
         try:
             yield Engine(
                 accept=Accept(store, host.facts, random, identity.host, owners.wake, board.changes),
@@ -95,7 +99,8 @@ async def open_engine(
             )
         finally:
             owners.close()
-            following.cancel()
+            for task in background:
+                task.cancel()
 
 
 async def _follow(machines: MachineHost, owners: Owners) -> None:

@@ -5,7 +5,8 @@ Rules
 1. A subject is woken, never called: `wake` may come from anywhere, as often as it likes.
 2. While an owner works, further wakes are remembered as one: it looks again before it ends.
 3. An owner that works on something interruptible is told of a wake at once (`Wakes.interrupt`).
-4. An owner that fails unexpectedly says so and ends; the next wake starts it again. It takes nobody with it.
+4. An owner that fails unexpectedly (the database is away, say) says so, ends, and is started again after a while.
+   It takes nobody with it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+RETRY_S = 15
 
 Work = Callable[[str, "Wakes"], Awaitable[None]]
 
@@ -77,6 +80,7 @@ class Owners:
             while wakes.take():
                 await self._work(subject, wakes)
         except Exception:
-            log.exception("the owner of %s failed", subject)
+            log.exception("the owner of %s failed; it tries again in %d s", subject, RETRY_S)
+            asyncio.get_running_loop().call_later(RETRY_S, self.wake, subject)
         finally:
             del self._wakes[subject], self._owners[subject]
