@@ -175,5 +175,7 @@ def _notify_systemd(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messenger:
         try:
             messenger.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+        except FileNotFoundError:
+            log.debug("nobody listens at %s any more", address)
         except OSError as error:
             log.warning("cannot notify %s: %s", address, error)
