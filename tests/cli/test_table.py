@@ -12,13 +12,13 @@ import pytest
 from tests.cli.conftest import MAIN, SOURCE, Guest
 
 from guesthouse.cli import helptext
-from guesthouse.cli.build import aliases, children, common_options
 from guesthouse.cli.complete import SOURCES
 from guesthouse.cli.exits import EXITS
 from guesthouse.cli.reference import render
 from guesthouse.cli.rows import Command, Option
 from guesthouse.cli.show import WRITERS
 from guesthouse.cli.table import COMMANDS, GROUPS, HOUSE_OPTIONS, SECTIONS
+from guesthouse.cli.words import aliases, children, common_options
 from guesthouse.doors.native.table import GROUPS as DOOR
 from guesthouse.model.errors import KINDS
 

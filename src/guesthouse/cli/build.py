@@ -19,8 +19,9 @@ import click
 
 from guesthouse.cli.exits import Interrupted
 from guesthouse.cli.rows import Argument, Command, Option
-from guesthouse.cli.table import COMMANDS, COMMON, GROUPS, HOUSE_OPTIONS, NO_WAIT
+from guesthouse.cli.table import COMMANDS, COMMON, GROUPS, HOUSE_OPTIONS
 from guesthouse.cli.terminal import Terminal
+from guesthouse.cli.words import aliases, children, common_options
 from guesthouse.model.errors import Invalid
 
 if TYPE_CHECKING:
@@ -97,29 +98,6 @@ def root() -> TableGroup:
     )
     group.help_of = lambda: _helptext().of_all()
     return group
-
-
-def children(words: str) -> dict[str, str]:
-    """The next words below some words, with their one-line help, in the table's order."""
-    depth = len(words.split())
-    found: dict[str, str] = {}
-    for name, row in COMMANDS.items():
-        parts = name.split()
-        if parts[:depth] == words.split() and len(parts) > depth:
-            word = parts[depth]
-            found[word] = row.help if len(parts) == depth + 1 else GROUPS[" ".join(parts[: depth + 1])].help
-    return found
-
-
-def aliases(words: str) -> dict[str, str]:
-    """Other words for the commands below some words."""
-    below = [row for name, row in COMMANDS.items() if name.rpartition(" ")[0] == words]
-    return {alias: row.name.rpartition(" ")[2] for row in below for alias in row.aliases}
-
-
-def common_options(row: Command) -> tuple[Option, ...]:
-    """The common options that this command takes behind its name."""
-    return (*COMMON, NO_WAIT) if row.durable else COMMON
 
 
 def _command(row: Command) -> click.Command:

@@ -1,10 +1,9 @@
-"""Completion: candidates for a parameter, and the scripts for the shells.
+"""Completion: candidates for a parameter.
 
 Rules
 -----
 1. A source of candidates is one row of `SOURCES`: a list of the door and a field of its items, or fixed words.
 2. Completion never fails and never waits long: without a daemon there are no candidates.
-3. The scripts call `guest` back, with click's protocol for the shell.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem
 
-from guesthouse.cli.build import COMPLETE_VARIABLE, root
 from guesthouse.cli.context import Context
 from guesthouse.cli.terminal import standard
 from guesthouse.model.errors import GuesthouseError
@@ -53,13 +51,6 @@ def candidates(
         return [CompletionItem(incomplete, type="file")]
     words = row.words or _told(row, {**_said(before), **_said(given)})
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
-
-
-def script(shell: str) -> str:
-    """The completion script of a shell."""
-    kind = get_completion_class(shell)
-    assert kind is not None
-    return kind(root(), {}, "guest", COMPLETE_VARIABLE).source().strip("\n")
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from guesthouse.cli.build import aliases, children, common_options
 from guesthouse.cli.rows import Argument, Command, Group, Option
 from guesthouse.cli.table import COMMANDS, COMMON, GROUPS, HOUSE_OPTIONS, SECTIONS
+from guesthouse.cli.words import aliases, children, common_options
 
 _WIDTH = 80
 _LEFT = 26

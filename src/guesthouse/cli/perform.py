@@ -10,7 +10,6 @@ Rules
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from guesthouse.cli import show, wait
@@ -18,10 +17,9 @@ from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.exits import exit_code
 from guesthouse.cli.failures import tell
-from guesthouse.cli.rows import Command, Request
+from guesthouse.cli.rows import Command, Request, Values
 from guesthouse.model.errors import Failed, GuesthouseError, Invalid
 
-Values = Mapping[str, Any]
 _IN_PATH = re.compile(r"{(\w+)}")
 
 

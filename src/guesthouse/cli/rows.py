@@ -17,6 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+Values = Mapping[str, Any]
+"""What was said on a command line, by the keys of its row's parameters."""
+
 Document = Mapping[str, Any]
 Reader = Callable[[str], object]
 

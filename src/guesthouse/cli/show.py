@@ -127,7 +127,7 @@ _SHOWS_ZERO = frozenset({"text", "percent"})
 def dig(document: Any, key: str) -> Any:
     """The value at a dotted key; None where there is none."""
     for part in key.split("."):
-        if not isinstance(document, Mapping):
+        if not isinstance(document, dict):  # as JSON and YAML have it; `Mapping` would take long to ask for
             return None
         document = document.get(part)
     return document

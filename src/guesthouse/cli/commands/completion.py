@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from guesthouse.cli.complete import SHELLS, script
+from click.shell_completion import get_completion_class
+
+from guesthouse.cli.build import COMPLETE_VARIABLE, root
+from guesthouse.cli.complete import SHELLS
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import Invalid
 
 
@@ -17,3 +19,10 @@ def completion(context: Context, row: Command, values: Values) -> int:
         )
     context.terminal.out(script(values["shell"]))
     return 0
+
+
+def script(shell: str) -> str:
+    """The completion script of a shell: it calls `guest` back, with click's protocol for the shell."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    return kind(root(), {}, "guest", COMPLETE_VARIABLE).source().strip("\n")

@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from guesthouse.cli.channel import Channel
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.cli.terminal import Terminal
 
 ESCAPE = b"\x1d"

@@ -22,8 +22,7 @@ from typing import IO, BinaryIO, NamedTuple
 
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import Failed, Invalid
 
 _IN_GUEST = re.compile(r"^([A-Za-z0-9][A-Za-z0-9-]*):(.*)$", re.DOTALL)

@@ -8,8 +8,7 @@ from guesthouse.cli import perform, show, wait
 from guesthouse.cli.commands.files import read_text
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import Invalid
 
 

@@ -19,8 +19,7 @@ from typing import Any
 from guesthouse.cli import show
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.cli.terminal import plain_pieces
 from guesthouse.model.errors import Invalid
 

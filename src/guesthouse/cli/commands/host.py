@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from guesthouse.cli import show
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Column, Command, Document
+from guesthouse.cli.rows import Column, Command, Document, Values
 from guesthouse.model.errors import KINDS
 
 _WIDTH = 80

@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from guesthouse.cli import perform
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 _ENDINGS = re.compile(r"(\.(qcow2|raw|img|vmdk|vhd|vhdx|vdi|gz|xz|bz2|zst))+$")
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.:_-]+")

@@ -7,8 +7,7 @@ import base64
 from guesthouse.cli.commands.shell import rest
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 
 def execute(context: Context, row: Command, values: Values) -> int:

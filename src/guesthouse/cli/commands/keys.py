@@ -5,8 +5,7 @@ from __future__ import annotations
 from guesthouse.cli import perform
 from guesthouse.cli.commands.files import read_text
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 
 def add(context: Context, row: Command, values: Values) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from guesthouse.cli import wait
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 
 def follow(context: Context, row: Command, values: Values) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from guesthouse.cli import show
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.perform import Values, nested
-from guesthouse.cli.rows import Command
+from guesthouse.cli.perform import nested
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import Invalid
 
 

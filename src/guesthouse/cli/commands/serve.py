@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 _LAST_LINES = 5
 

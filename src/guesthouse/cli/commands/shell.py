@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from guesthouse.cli.commands.ssh_access import Access, access, quoted
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import NoCapacity
 
 

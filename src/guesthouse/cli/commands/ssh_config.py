@@ -13,8 +13,7 @@ from pathlib import Path
 
 from guesthouse.cli.commands.ssh_access import Access, access, folder, quoted, write
 from guesthouse.cli.context import Context
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 from guesthouse.model.errors import Conflict, NotFound
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from guesthouse import __version__
 from guesthouse.cli.context import Context
 from guesthouse.cli.exits import NoDaemon
-from guesthouse.cli.perform import Values
-from guesthouse.cli.rows import Command
+from guesthouse.cli.rows import Command, Values
 
 
 def version(context: Context, row: Command, values: Values) -> int:
