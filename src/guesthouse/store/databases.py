@@ -59,9 +59,16 @@ class Database:
     poll_s: float | None
 
 
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    """Open an SQLite file; its driver is loaded where it is used."""
+    from guesthouse.store.in_place import connect
+
+    return await connect(*arguments, **options)
+
+
 def _sqlite(lock_timeout_s: float) -> Database:
     # Python is to begin no transactions by itself: it would begin none for a reader.
-    options = {"connect_args": {"timeout": lock_timeout_s, "isolation_level": None}}
+    options = {"connect_args": {"timeout": lock_timeout_s, "isolation_level": None, "async_creator_fn": _connect}}
     durable = "PRAGMA synchronous=FULL"
     return Database(
         driver="sqlite+aiosqlite",

@@ -1,0 +1,46 @@
+"""Which thread runs what on SQLite."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from guesthouse.store import open_store
+from guesthouse.store.databases import Place, locate
+
+
+async def threads_of(place: Place, statement: str) -> dict[str, bool]:
+    """For the statements of a write transaction with this one: whether the loop's own thread ran it."""
+    here, seen = threading.get_ident(), dict[str, bool]()
+
+    def note(run: str) -> None:
+        seen[run] = threading.get_ident() == here
+
+    engine = place.writer()
+    try:
+        async with engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            raw._conn.set_trace_callback(note)
+            async with connection.begin():
+                await connection.execute(sa.text(statement))
+            raw._conn.set_trace_callback(None)
+    finally:
+        await engine.dispose()
+    return seen
+
+
+async def test_statements_run_in_the_loop_and_what_may_wait_does_not(tmp_path: Path) -> None:
+    place = locate(f"sqlite:///{tmp_path}/store.db")
+    async with open_store(f"sqlite:///{tmp_path}/store.db"):
+        pass
+    for statement in ("SELECT 1", "UPDATE machines SET name = ''"):
+        assert await threads_of(place, statement) == {"BEGIN IMMEDIATE": False, statement: True, "COMMIT": False}
+
+
+async def test_what_changes_tables_runs_in_a_thread(tmp_path: Path) -> None:
+    place = locate(f"sqlite:///{tmp_path}/store.db")
+    place.create_file()
+    seen = await threads_of(place, "CREATE TABLE notes (text)")
+    assert seen["CREATE TABLE notes (text)"] is False
