@@ -6,7 +6,7 @@ import pytest
 
 from guesthouse.cli import show
 from guesthouse.cli.rows import Column
-from guesthouse.cli.terminal import elapsed, plain, plain_pieces
+from guesthouse.cli.terminal import bar, elapsed, plain, plain_pieces
 
 NOW = show.Now(1000.0)
 COLUMNS = (Column("NAME", "name"), Column("SIZE", "size.mib", "mib", right=True), Column("STATE", "state"))
@@ -118,3 +118,16 @@ def test_a_sequence_cut_anywhere_does_nothing_either(text: str) -> None:
 
 def test_what_is_no_sequence_is_not_held_back_for_ever() -> None:
     assert "x" * 300 in "".join(plain_pieces(["\x1b]", "x" * 300]))
+
+
+@pytest.mark.parametrize(
+    ("percent", "shown"),
+    [
+        (0.0, "[....................]   0%"),
+        (42.4, "[########............]  42%"),
+        (99.6, "[###################.] 100%"),
+        (100.0, "[####################] 100%"),
+    ],
+)
+def test_a_bar(percent: float, shown: str) -> None:
+    assert bar(percent) == shown

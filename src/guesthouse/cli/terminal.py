@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO, TextIO
 
+_BAR_PLACES = 20
 _CLEAR_LINE = "\r\x1b[K"
 _HARMLESS = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 _SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
@@ -94,7 +95,7 @@ class Terminal:
     def progress(self, subject: str, phase: str, percent: float | None, elapsed_s: float) -> None:
         """Show how far long work is."""
         if self.stderr.isatty():
-            part = "" if percent is None else f" {percent:.0f}%"
+            part = "" if percent is None else f" {bar(percent)}"
             line = plain(f"{subject}: {phase}{part} ({elapsed(elapsed_s)})")
             room = _columns(self.stderr) - 1
             self.stderr.write(_CLEAR_LINE + line[:room])
@@ -144,6 +145,12 @@ def plain_pieces(pieces: Iterable[str]) -> Iterator[str]:
         cut = match.start() if (match := _UNFINISHED.search(text)) else len(text)
         held = text[cut:]
         yield plain(text[:cut])
+
+
+def bar(percent: float) -> str:
+    """Twenty places and a number: ``[########............]  42%``."""
+    done = min(_BAR_PLACES, int(percent * _BAR_PLACES / 100))
+    return f"[{'#' * done}{'.' * (_BAR_PLACES - done)}] {percent:3.0f}%"
 
 
 def elapsed(seconds: float) -> str:
