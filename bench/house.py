@@ -109,8 +109,9 @@ def a_daemon(house: House) -> Iterator[Daemon]:
 
 
 def environment(house: House) -> dict[str, str]:
-    """The environment in which `guest` means this house."""
-    return {**os.environ, "GUESTHOUSE_HOME": str(house.home)}
+    """The environment in which `guest` means this house, and keeps its bytecode, as it does where it is installed."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"GUESTHOUSE_HOME": str(house.home)}
 
 
 @contextmanager
@@ -130,8 +131,8 @@ def until_ready(process: subprocess.Popen[bytes], ready: socket.socket, log: Pat
     watched = os.pidfd_open(process.pid)
     try:
         while True:
-            readable, _, _ = select.select([ready, watched], [], [], _READY_TIMEOUT_S)
-            if ready in readable and b"READY=1" in ready.recv(4096):
+            readable, _, _ = select.select([ready.fileno(), watched], [], [], _READY_TIMEOUT_S)
+            if ready.fileno() in readable and b"READY=1" in ready.recv(4096):
                 return
             if not readable or watched in readable:
                 raise RuntimeError(f"{process.args!r} is not ready: {log.read_text()[-2000:]}")

@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from bench import bare
@@ -97,11 +98,11 @@ def _in_a_row(daemon: Daemon, libvirt: Libvirt, say: Say) -> Row:
     for name in names:
         _prepare(daemon, libvirt, name, spec)
     say(f"{IN_A_ROW} starts in a row, here and there")
-    ours = [_timed(lambda name=name: daemon.do("POST", f"/machines/{name}/start"))[0] for name in names]
+    ours = [_timed(partial(daemon.do, "POST", f"/machines/{name}/start"))[0] for name in names]
     for name in names:
         _force_off(daemon, name)
     with libvirt.session() as session:
-        theirs = [_timed(lambda name=name: session(f"start {name}"))[0] for name in names]
+        theirs = [_timed(partial(session, f"start {name}"))[0] for name in names]
         for name in names:
             session(f"destroy {name}")
     here, there = f"{sum(ours):.1f} s", f"{sum(theirs):.1f} s"
