@@ -174,11 +174,11 @@ async def test_disks_come_grow_and_go(guest: Guest, bus: Bus) -> None:
     assert await guest.want(changed(before, disks=(disk,), spec=spec)) == ["make-disk", "plug-disk"]
     serial = disk.id.replace("-", "")[:20]
     name = await _block_device(guest, serial)
-    assert await _sectors(guest, name) == 16 * 2048
+    await _has_sectors(guest, name, 16 * 2048)
     larger = msgspec.structs.replace(disk, size_mib=32)
     spec = {"disks": (attach(larger, bus=bus),)}
     assert await guest.want(changed(before, disks=(larger,), spec=spec)) == ["grow-disk"]
-    assert await _sectors(guest, name) == 32 * 2048
+    await _has_sectors(guest, name, 32 * 2048)
     # A disk that has left the machine is still among its disks until the guest has let go of it.
     assert await guest.want(changed(before, disks=(larger,), spec={"disks": ()})) == ["unplug-disk"]
     assert (guest.house.disks / f"{disk.id}.qcow2").stat().st_uid == 0
@@ -194,8 +194,9 @@ async def _block_device(guest: Guest, serial: str) -> str:
     return said.split("/")[4]
 
 
-async def _sectors(guest: Guest, name: str) -> int:
-    return int(await guest.run("cat", f"/sys/class/block/{name}/size"))
+async def _has_sectors(guest: Guest, name: str, count: int) -> None:
+    """The guest's kernel knows that size, soon: a SCSI disk tells that it has grown, and is asked anew."""
+    await guest.run("sh", "-c", _UNTIL.format(f"grep -qx {count} /sys/class/block/{name}/size"))
 
 
 async def test_nics_come_and_go_and_ports_move(guest: Guest) -> None:

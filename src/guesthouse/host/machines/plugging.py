@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
 _UNPLUG_TIMEOUT_S = 15.0
+_ASK_AGAIN_S = 0.25
 _PERIPHERALS = Command("qom-list", {"path": "/machine/peripheral"})
 
 
@@ -99,22 +101,49 @@ async def _all_or_nothing(run: Run, commands: Iterable[Command], undo: Command) 
 
 
 async def _let_go(run: Run, device: str, command: Command, what: str) -> None:
-    """Have the guest let go of a device; one that is gone already needs nothing."""
+    """Have the guest let go of a device; one that is gone already needs nothing.
+
+    QEMU refuses to ask while the slot's power indicator blinks: the guest is still busy with the device's coming, or
+    with an earlier request that it should go. No event tells the end of that, so it is asked again until it was.
+    """
     with run.monitor.listen("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR") as next_event:
         if device not in await _devices(run):
             return
-        with contextlib.suppress(Refused):  # asked before, and the guest is still at it
-            await run.monitor.execute(command)
         try:
             async with asyncio.timeout(_UNPLUG_TIMEOUT_S):
-                while True:
-                    event = await next_event()
-                    if event["data"].get("device") == device:
+                while not await _asked(run, command):
+                    if event := await _within(next_event, device, _ASK_AGAIN_S):
                         break
+                else:
+                    event = await _of(next_event, device)
         except TimeoutError as error:
             raise _kept(what, f"does not let go of {what}") from error
         if event["event"] != "DEVICE_DELETED":
             raise _kept(what, f"refuses to let go of {what}")
+
+
+async def _asked(run: Run, command: Command) -> bool:
+    try:
+        await run.monitor.execute(command)
+    except Refused:
+        return False
+    return True
+
+
+async def _of(next_event: Callable[[], Any], device: str) -> Any:
+    """The next event about this device."""
+    while (event := await next_event())["data"].get("device") != device:
+        pass
+    return event
+
+
+async def _within(next_event: Callable[[], Any], device: str, seconds: float) -> Any:
+    """The next event about this device, None when there is none in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _of(next_event, device)
+    except TimeoutError:
+        return None
 
 
 def _kept(what: str, how: str) -> TimedOut:
