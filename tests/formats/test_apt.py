@@ -7,6 +7,7 @@ from tests.golden.golden import Golden
 
 from guesthouse.formats import apt
 from guesthouse.formats.apt import Source
+from guesthouse.model.errors import Failed
 
 
 def _target(uri: str, release: str, component: str = "main", **more: str) -> str:
@@ -48,8 +49,10 @@ def test_what_is_not_debians_stays_out(foreign: str) -> None:
     assert apt.debian_sources(f"{_DEBIAN}\n{foreign}", "bookworm") == apt.debian_sources(_DEBIAN, "bookworm")
 
 
-def test_a_host_without_the_release_takes_debians_own_servers() -> None:
-    assert apt.debian_sources(_target("http://mirror.example/debian", "trixie"), "bookworm") == apt.official("bookworm")
+def test_a_host_without_the_release_is_told() -> None:
+    with pytest.raises(Failed, match="no server for Debian bookworm") as refused:
+        apt.debian_sources(_target("http://mirror.example/debian", "trixie"), "bookworm")
+    assert "bookworm main" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -62,9 +65,8 @@ def test_a_host_without_the_release_takes_debians_own_servers() -> None:
     ],
 )
 def test_a_guest_gets_no_server_that_is_the_hosts_alone(uri: str) -> None:
-    assert apt.for_guest([Source(uri, "bookworm-security", ("main",))]) == (
-        Source("http://deb.debian.org/debian-security", "bookworm-security", ("main",)),
-    )
+    public = Source("http://mirror.example/debian", "bookworm", ("main",))
+    assert apt.for_guest([Source(uri, "bookworm-security", ("main",)), public]) == (public,)
 
 
 def test_a_public_mirror_stays() -> None:
@@ -73,7 +75,7 @@ def test_a_public_mirror_stays() -> None:
 
 
 def test_as_the_guest_has_them(golden: Golden) -> None:
-    golden("debian/debian.sources", apt.deb822(apt.official("bookworm")))
+    golden("debian/debian.sources", apt.deb822(apt.debian_sources(_DEBIAN, "bookworm")))
 
 
 def test_as_the_build_has_them() -> None:

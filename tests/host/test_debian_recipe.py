@@ -14,7 +14,7 @@ from guesthouse.host.images import bootdisk, debian
 from guesthouse.host.images.debian_tree import Meter
 from guesthouse.host.images.debian_tunings import STOCK, TUNINGS, Tuning
 
-_SOURCES = apt.official("bookworm")
+_SOURCES = (apt.Source("http://mirror.example/debian", "bookworm", ("main",)),)
 
 
 def _listing(entries: list[cpio.Entry]) -> str:

@@ -4,9 +4,10 @@ Rules
 -----
 1. Only what Debian signs gets into a guest: a suite of the release, with components of Debian, whose origin (where
    apt knows it) is Debian and whose key (where the host names one) is Debian's archive key.
-2. A guest's list names servers that a guest can reach: a mirror on the host itself (``file:``, ``localhost``) or
-   one with a password in its address is replaced by Debian's own.
-3. Of the host's settings only those go along that decide how a mirror is reached.
+2. We know no server by ourselves: the host's own sources say where Debian is.
+3. A guest's list names servers that a guest can reach: a mirror on the host itself (``file:``, ``localhost``) or
+   one with a password in its address stays out.
+4. Of the host's settings only those go along that decide how a mirror is reached.
 
 Source: sources.list(5), apt.conf(5), `apt-get indextargets` in apt-get(8).
 """
@@ -18,10 +19,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from guesthouse.model.errors import Failed
+
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _SUITES = ("{release}", "{release}-updates", "{release}-security")
 _COMPONENTS = ("main", "contrib", "non-free", "non-free-firmware")
-_OFFICIAL_SERVER = "http://deb.debian.org"
 _TRANSPORT_SETTING = re.compile(
     r"^Acquire::(?:(?:https?|tor)::\S+|Check-Valid-Until|Check-Date|Max-FutureTime|Retries|ForceIPv[46]|Queue-Mode)"
     r' ".+";$',
@@ -38,7 +40,7 @@ class Source(NamedTuple):
 
 
 def debian_sources(index_targets: str, release: str) -> tuple[Source, ...]:
-    """Debian's sources of `release` among those of ``apt-get indextargets``; Debian's own servers if it has none."""
+    """Debian's sources of `release` among those of ``apt-get indextargets``; raises `Failed` where it has none."""
     found: dict[tuple[str, str], list[str]] = {}
     for target in _stanzas(index_targets):
         if _is_debians(target, release):
@@ -47,20 +49,19 @@ def debian_sources(index_targets: str, release: str) -> tuple[Source, ...]:
                 components.append(target["component"])
     sources = tuple(Source(uri, suite, tuple(components)) for (uri, suite), components in found.items())
     has_the_release = any(source.suite == release and "main" in source.components for source in sources)
-    return sources if has_the_release else official(release)
-
-
-def official(release: str) -> tuple[Source, ...]:
-    """The release on Debian's own servers."""
-    suites = (suite.format(release=release) for suite in _SUITES)
-    return tuple(Source(_official_uri(suite), suite, ("main",)) for suite in suites)
+    if not has_the_release:
+        raise Failed(
+            f"apt on this host knows no server for Debian {release}",
+            field="sources",
+            value=release,
+            hint=f"name one with {release} main in /etc/apt/sources.list, then `apt-get update`",
+        )
+    return sources
 
 
 def for_guest(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """The same suites on servers that a guest can reach."""
-    return tuple(
-        source if _is_public(source.uri) else source._replace(uri=_official_uri(source.suite)) for source in sources
-    )
+    """Those on servers that a guest can reach; it may be none."""
+    return tuple(source for source in sources if _is_public(source.uri))
 
 
 def one_line(sources: Iterable[Source]) -> str:
@@ -103,10 +104,6 @@ def _is_debians(target: dict[str, str], release: str) -> bool:
         and target.get("signed-by", KEYRING) == KEYRING
         and target.get("target-of", "deb") == "deb"
     )
-
-
-def _official_uri(suite: str) -> str:
-    return f"{_OFFICIAL_SERVER}/debian-security" if suite.endswith("-security") else f"{_OFFICIAL_SERVER}/debian"
 
 
 def _is_public(uri: str) -> bool:
