@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,21 @@ class Ended:
         return json.loads(self.out)
 
 
+class Told(io.BytesIO):
+    """Bytes that were written, and an event for the moment when a text is among them."""
+
+    def __init__(self, text: str, seen: Callable[[], object]) -> None:
+        super().__init__()
+        self._text = text.encode()
+        self._seen = seen
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        if self._text in self.getvalue():
+            self._seen()
+        return written
+
+
 class Guest:
     """Runs command lines of `guest` in this process, against a house."""
 
@@ -63,8 +78,19 @@ class Guest:
         assert ended.code == 0, ended
         return ended
 
-    def run(self, words: list[str], stdin: bytes, environment: Mapping[str, str]) -> Ended:
-        terminal = self.terminal(stdin, environment)
+    async def telling(self, line: str, text: str) -> asyncio.Task[Ended]:
+        """Start ``guest LINE`` and wait until it has told `text` on standard error; it goes on as a task."""
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+        stderr = Told(text, lambda: loop.call_soon_threadsafe(told.set))
+        task = asyncio.create_task(asyncio.to_thread(self.run, shlex.split(line), b"", self.environment, stderr))
+        async with asyncio.timeout(20):
+            await told.wait()
+        return task
+
+    def run(
+        self, words: list[str], stdin: bytes, environment: Mapping[str, str], stderr: io.BytesIO | None = None
+    ) -> Ended:
+        terminal = self.terminal(stdin, environment, stderr)
         code = run(words, terminal)
         written = []
         for stream in (terminal.stdout, terminal.stderr):
@@ -72,9 +98,12 @@ class Guest:
             written.append(stream.buffer.getvalue().decode(errors="backslashreplace"))
         return Ended(code, *written)
 
-    def terminal(self, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Terminal:
+    def terminal(
+        self, stdin: bytes = b"", environment: Mapping[str, str] | None = None, stderr: io.BytesIO | None = None
+    ) -> Terminal:
         """A terminal that is none: its streams are in memory, and its clock stands still."""
-        streams = [io.TextIOWrapper(io.BytesIO(given), encoding="utf-8") for given in (stdin, b"", b"")]
+        raw = (io.BytesIO(stdin), io.BytesIO(), stderr or io.BytesIO())
+        streams = [io.TextIOWrapper(each, encoding="utf-8") for each in raw]
         return Terminal(
             environment=environment or self.environment, stdin=streams[0], stdout=streams[1], stderr=streams[2],
             clock=lambda: 0.0,

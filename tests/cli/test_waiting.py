@@ -45,8 +45,7 @@ def guests_end(monkeypatch: pytest.MonkeyPatch, **seen: Any) -> None:
 async def test_phases_are_told_one_line_each(house: Open, guest: Guest) -> None:
     await guest.ok("image build micro")
     gate = close_gate(house, "start")
-    launch = asyncio.create_task(guest("launch --name web"))
-    await at_gate(house)
+    launch = await guest.telling("launch --name web", GATE)
     gate.set()
     ended = await launch
     assert (ended.code, ended.out) == (0, "web is configured; `guest shell web` enters it\n")

@@ -51,20 +51,12 @@ def test_qcow2_external_data_file_of_the_real_qemu_img(tmp_path: Path) -> None:
     assert refusal(without_bit).field == "external data file"
 
 
-def test_qcow2_encryption_is_refused(tmp_path: Path) -> None:
-    secret = ("--object", "secret,id=s,data=hello")
-    qemu_img(
-        "create",
-        "-q",
-        *secret,
-        "-f",
-        "qcow2",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        str(tmp_path / "a"),
-        "1M",
-    )
-    assert refusal((tmp_path / "a").read_bytes()).message == "image is encrypted"
+# qemu-img measures the processor before it makes a LUKS key, and fails on a busy one: the method is set by hand.
+@pytest.mark.parametrize("method", [1, 2])
+def test_qcow2_encryption_is_refused(tmp_path: Path, method: int) -> None:
+    qemu_img("create", "-q", "-f", "qcow2", "a", "1M", cwd=tmp_path)
+    encrypted = changed((tmp_path / "a").read_bytes(), (32, method.to_bytes(4, "big")))
+    assert refusal(encrypted).message == "image is encrypted"
 
 
 def test_qcow2_snapshots_are_counted_and_their_tables_checked(tmp_path: Path) -> None:
