@@ -21,7 +21,17 @@ from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import Disk, Event, Image, Operation, OperationRow, OperationState, Project
+from guesthouse.model.resources import (
+    Disk,
+    DiskState,
+    Event,
+    Image,
+    ImageState,
+    Operation,
+    OperationRow,
+    OperationState,
+    Project,
+)
 from guesthouse.ports import HostFacts, Transaction
 
 
@@ -55,6 +65,31 @@ class Desk:
     async def image(self, ref: str) -> Image:
         """The image of that name, id or family; the project's own come before public ones."""
         return await find_image(self.tx.images, self.asker.project, ref)
+
+    async def ready_disk(self, ref: str) -> Disk:
+        """`disk`; raises `Conflict` while something is being done with it."""
+        disk = await self.disk(ref)
+        if disk.state is not DiskState.READY:
+            raise _not_ready("disk", disk, "what is being done with it")
+        return disk
+
+    async def ready_image(self, ref: str) -> Image:
+        """`image`; raises `Conflict` while it is being made or removed."""
+        image = await self.image(ref)
+        if image.state is not ImageState.READY:
+            raise _not_ready("image", image, "how far it is")
+        return image
+
+    async def machine_to_change(self, ref: str) -> Machine:
+        """`machine`, and the way to changing it is clear."""
+        machine = await self.machine(ref)
+        await self.allow_change(machine)
+        return machine
+
+    async def allow_change(self, machine: Machine) -> None:
+        """Raise `Conflict` unless the machine may be changed now: it stays, and nothing else is under way."""
+        lifecycle.ask(machine, Verb.CHANGE)
+        await self.clear_the_way(machine, Verb.CHANGE)
 
     async def open_operations(self, subject: str) -> list[OperationRow]:
         """Operations on this subject that have not ended, oldest first."""
@@ -130,3 +165,9 @@ class Desk:
                 ended_at=await self.tx.now(),
             )
             await self.tell(f"{operation.kind}.cancelled", operation)
+
+
+def _not_ready(kind: str, found: Disk | Image, shown: str) -> Conflict:
+    subject = f"{kind} {found.name}"
+    hint = f"`guest operation list` shows {shown}"
+    return Conflict(f"{subject} is not ready: {found.state.value}", subject=subject, hint=hint)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.decide import lifecycle
-from guesthouse.decide.lifecycle import Verb
 from guesthouse.decide.plan import hot_pluggable
 from guesthouse.decide.validate import check_disk_size, check_spec
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.machine_disks import refuse_busy_disk
+from guesthouse.engine.accept.machine_disks import refuse_held_disk
 from guesthouse.engine.accept.machines import desired
 from guesthouse.engine.accept.room import check_project, check_space
 from guesthouse.model.errors import Conflict, Invalid
@@ -41,11 +39,9 @@ async def create(desk: Desk, intent: intents.DiskCreate) -> Operation:
 
 async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
     """Give a free disk to a machine: at once where its bus can, else at the next start."""
-    disk = await _idle(desk, intent.disk)
-    machine = await desk.machine(intent.machine)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
-    refuse_busy_disk(disk, "")
+    disk = await desk.ready_disk(intent.disk)
+    machine = await desk.machine_to_change(intent.machine)
+    refuse_held_disk(disk, "")
     new = DiskSpec(
         name=disk.name,
         disk=disk.id,
@@ -67,8 +63,7 @@ async def detach(desk: Desk, intent: intents.DiskDetach) -> Operation:
     machine = await _holder(desk, disk)
     if machine is None:
         return await desk.open("disk.detach", disk, done=True)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    await desk.allow_change(machine)
     (gone,) = (spec for spec in machine.spec.disks if spec.disk == disk.id)
     if machine.power is not Power.STOPPED and not hot_pluggable(gone):
         raise Conflict(
@@ -84,7 +79,7 @@ async def detach(desk: Desk, intent: intents.DiskDetach) -> Operation:
 
 async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
     """Make a disk larger, while its machine runs or not."""
-    disk = await _idle(desk, intent.disk)
+    disk = await desk.ready_disk(intent.disk)
     size_mib = check_disk_size(intent.size_mib)
     if size_mib < disk.size_mib:
         raise Invalid(
@@ -102,8 +97,7 @@ async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
     if machine is None:
         await _set_busy(desk, disk)
         return await desk.open("disk.resize", disk, context={"size_mib": size_mib})
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    await desk.allow_change(machine)
     await desk.tx.disks.update(disk.id, {}, size_mib=size_mib)
     disks = tuple(
         msgspec.structs.replace(spec, size_mib=size_mib) if spec.disk == disk.id else spec
@@ -115,7 +109,7 @@ async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
 
 async def convert(desk: Desk, intent: intents.DiskConvert) -> Operation:
     """Rewrite a free disk in another format."""
-    disk = await _idle(desk, intent.disk)
+    disk = await desk.ready_disk(intent.disk)
     await _refuse_held(desk, disk, "convert")
     if intent.format is disk.format:
         return await desk.open("disk.convert", disk, done=True)
@@ -136,17 +130,6 @@ async def delete(desk: Desk, intent: intents.DiskDelete) -> Operation:
         )
     await desk.tx.disks.update(disk.id, {}, state=DiskState.DELETING)
     return await desk.open("disk.delete", disk)
-
-
-async def _idle(desk: Desk, ref: str) -> Disk:
-    disk = await desk.disk(ref)
-    if disk.state is not DiskState.READY:
-        raise Conflict(
-            f"disk {disk.name} is not ready: {disk.state.value}",
-            subject=f"disk {disk.name}",
-            hint="`guest operation list` shows what is being done with it",
-        )
-    return disk
 
 
 async def _holder(desk: Desk, disk: Disk) -> Machine | None:

@@ -87,8 +87,7 @@ async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
 async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
     """Write an image to a new file of this host, in a format of choice."""
     _only_house(desk, "export to a file of the host")
-    image = await desk.image(intent.image)
-    _refuse_unready(image)
+    image = await desk.ready_image(intent.image)
     if intent.format not in EXPORT_FORMATS:
         raise _not_one_of("format", intent.format, EXPORT_FORMATS)
     if not image.disk:
@@ -157,15 +156,6 @@ async def _make(
     project = await desk.project()
     rights = {"house": desk.asker.house, "project_number": project.number}
     return await desk.open(kind, image, context={**(context or {}), **rights})
-
-
-def _refuse_unready(image: Image) -> None:
-    if image.state is not ImageState.READY:
-        raise Conflict(
-            f"image {image.name} is not ready: {image.state.value}",
-            subject=f"image {image.name}",
-            hint="`guest operation list` shows how far it is",
-        )
 
 
 def _only_house(desk: Desk, what: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_project
-from guesthouse.model.errors import Conflict, GuesthouseError, Invalid
+from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
 from guesthouse.model.resources import Disk, DiskState, Image
 
@@ -50,23 +50,21 @@ async def _new_disk(desk: Desk, machine_id: str, machine_name: str, disk: DiskSp
 
 
 async def _take_disk(desk: Desk, machine_id: str, disk: DiskSpec) -> DiskSpec:
-    record = await desk.disk(disk.disk)
-    refuse_busy_disk(record, machine_id)
+    record = await desk.ready_disk(disk.disk)
+    refuse_held_disk(record, machine_id)
     await desk.tx.disks.update(record.id, {"machine": record.machine}, machine=machine_id)
     return msgspec.structs.replace(disk, disk=record.id, size_mib=record.size_mib, format=record.format)
 
 
-def refuse_busy_disk(disk: Disk, machine_id: str) -> None:
-    """Raise `Conflict` when a disk is not ready or another machine has it."""
-    error: GuesthouseError | None = None
-    subject = f"disk {disk.name}"
-    if disk.state is not DiskState.READY:
-        error = Conflict(f"{subject} is not ready: {disk.state.value}", subject=subject, hint="wait a moment")
-    elif disk.machine not in ("", machine_id):
-        hint = f"`guest disk detach {disk.name}` frees it"
-        error = Conflict(f"{subject} is attached to another machine", subject=subject, field="disk", hint=hint)
-    if error:
-        raise error
+def refuse_held_disk(disk: Disk, machine_id: str) -> None:
+    """Raise `Conflict` when another machine has the disk."""
+    if disk.machine not in ("", machine_id):
+        raise Conflict(
+            f"disk {disk.name} is attached to another machine",
+            subject=f"disk {disk.name}",
+            field="disk",
+            hint=f"`guest disk detach {disk.name}` frees it",
+        )
 
 
 async def adopt_disks(desk: Desk, machine: Machine, spec: MachineSpec, image: Image) -> MachineSpec:

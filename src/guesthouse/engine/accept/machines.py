@@ -23,7 +23,7 @@ from guesthouse.engine.accept.room import (
 from guesthouse.model.errors import Conflict, Invalid, NotFound
 from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.names import check_name, generate_name
-from guesthouse.model.resources import Image, ImageState, Operation
+from guesthouse.model.resources import Operation
 
 DEFAULT_IMAGE = "micro"
 MAX_STOP_TIMEOUT_S = 24 * 3600
@@ -34,7 +34,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     spec = intent.spec
     if not spec.name:
         spec = msgspec.structs.replace(spec, name=generate_name(desk.random))
-    image = await _ready_image(desk, spec.image or DEFAULT_IMAGE)
+    image = await desk.ready_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
     check_spec(spec)
     await refuse_taken_name(desk, spec.name)
@@ -105,9 +105,7 @@ async def delete(desk: Desk, intent: intents.Delete) -> Operation:
 
 async def rename(desk: Desk, intent: intents.Rename) -> Operation:
     """Change a machine's name here; the guest learns its new hostname only if it is told inside."""
-    machine = await desk.machine(intent.machine)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    machine = await desk.machine_to_change(intent.machine)
     check_name(intent.name, "machine")
     if intent.name != machine.name:
         await refuse_taken_name(desk, intent.name)
@@ -116,9 +114,7 @@ async def rename(desk: Desk, intent: intents.Rename) -> Operation:
 
 async def change(desk: Desk, intent: intents.Change) -> Operation:
     """Write the fields that were said into the machine's description."""
-    machine = await desk.machine(intent.machine)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    machine = await desk.machine_to_change(intent.machine)
     said = {
         name: getattr(intent, name)
         for name in intent.__struct_fields__
@@ -136,10 +132,8 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
         raise Invalid("the document names no machine", field="name", hint="add `name: web`")
     if not await desk.tx.machines.scan(project=desk.asker.project, name=intent.spec.name):
         return await launch(desk, intents.Launch(spec=intent.spec))
-    machine = await desk.machine(intent.spec.name)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
-    image = await _ready_image(desk, machine.image)
+    machine = await desk.machine_to_change(intent.spec.name)
+    image = await desk.ready_image(machine.image)
     spec = intent.spec if intent.spec.image else msgspec.structs.replace(intent.spec, image=machine.spec.image)
     spec = match_nics(machine.spec, spec)
     for name in ("image", "user_data"):
@@ -156,18 +150,14 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
 
 async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
     """Forward one more port to the machine's first NIC."""
-    machine = await desk.machine(intent.machine)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    machine = await desk.machine_to_change(intent.machine)
     check_forward(intent.forward)
     nic = _first_nic(machine)
     return await _change_to(desk, machine, _with_forwards(machine, (*nic.forwards, intent.forward)))
 
 
 async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation:
-    machine = await desk.machine(intent.machine)
-    lifecycle.ask(machine, Verb.CHANGE)
-    await desk.clear_the_way(machine, Verb.CHANGE)
+    machine = await desk.machine_to_change(intent.machine)
     nic = _first_nic(machine)
     kept = tuple(f for f in nic.forwards if (f.guest_port, f.protocol) != (intent.guest_port, intent.protocol))
     if len(kept) == len(nic.forwards):
@@ -251,17 +241,6 @@ def _sizes(spec: MachineSpec) -> dict[str, int]:
 
 def _timeout(timeout_s: int, *, force: bool) -> int:
     return 0 if force else check_range("timeout_s", timeout_s, 1, MAX_STOP_TIMEOUT_S)
-
-
-async def _ready_image(desk: Desk, ref: str) -> Image:
-    image = await desk.image(ref)
-    if image.state is not ImageState.READY:
-        raise Conflict(
-            f"image {image.name} is not ready: {image.state.value}",
-            subject=f"image {image.name}",
-            hint="`guest operation list` shows how far it is",
-        )
-    return image
 
 
 def _first_nic(machine: Machine) -> NicSpec:
