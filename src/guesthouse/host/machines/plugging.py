@@ -28,8 +28,8 @@ from guesthouse.qemu.messages import Command
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
-_UNPLUG_TIMEOUT_S = 15.0
-_ASK_AGAIN_S = 0.25
+_UNPLUG_TIMEOUT_S = 30.0
+_ASK_AGAIN_S = 1.0
 _PERIPHERALS = Command("qom-list", {"path": "/machine/peripheral"})
 
 
@@ -103,47 +103,42 @@ async def _all_or_nothing(run: Run, commands: Iterable[Command], undo: Command) 
 async def _let_go(run: Run, device: str, command: Command, what: str) -> None:
     """Have the guest let go of a device; one that is gone already needs nothing.
 
-    QEMU refuses to ask while the slot's power indicator blinks: the guest is still busy with the device's coming, or
-    with an earlier request that it should go. No event tells the end of that, so it is asked again until it was.
+    A guest that still boots never hears of the request: its ACPI, or its PCIe hot-plug driver, is not there yet, and
+    forgets what was asked before. No event tells when it is, so it is asked again and again; QEMU passes a second
+    request on, or refuses it while the guest is busy with the first (the slot's power indicator blinks).
     """
     with run.monitor.listen("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR") as next_event:
         if device not in await _devices(run):
             return
+        event, refusal = None, ""
         try:
             async with asyncio.timeout(_UNPLUG_TIMEOUT_S):
-                while not await _asked(run, command):
-                    if event := await _within(next_event, device, _ASK_AGAIN_S):
-                        break
-                else:
-                    event = await _of(next_event, device)
+                while event is None:
+                    refusal = await _refusal(run, command)
+                    event = await _within(next_event, device, _ASK_AGAIN_S)
         except TimeoutError as error:
-            raise _kept(what, f"does not let go of {what}") from error
+            raise _kept(what, f"does not let go of {what}{refusal and f' ({refusal})'}") from error
         if event["event"] != "DEVICE_DELETED":
             raise _kept(what, f"refuses to let go of {what}")
 
 
-async def _asked(run: Run, command: Command) -> bool:
+async def _refusal(run: Run, command: Command) -> str:
+    """What QEMU says against a command; nothing when it does it."""
     try:
         await run.monitor.execute(command)
-    except Refused:
-        return False
-    return True
-
-
-async def _of(next_event: Callable[[], Any], device: str) -> Any:
-    """The next event about this device."""
-    while (event := await next_event())["data"].get("device") != device:
-        pass
-    return event
+    except Refused as error:
+        return str(error)
+    return ""
 
 
 async def _within(next_event: Callable[[], Any], device: str, seconds: float) -> Any:
     """The next event about this device, None when there is none in that time."""
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            return await _of(next_event, device)
-    except TimeoutError:
-        return None
+            while (event := await next_event())["data"].get("device") != device:
+                pass
+            return event
+    return None
 
 
 def _kept(what: str, how: str) -> TimedOut:
