@@ -5,8 +5,14 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.golden.golden", "tests.diskimages", "tests.postgres", "tests.micro", "tests.debian"]
+
+# Examples are the same in every run and none has a time limit: a slow box or an unlucky draw fails nobody's change.
+# `pytest --hypothesis-profile default` searches for new ones.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -30,7 +30,7 @@ def chunks(data: bytes, size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("name", PACK)
 @given(data=st.binary(max_size=3000), repeat=st.integers(1, 2000), chunk_bytes=st.sampled_from([1, 7, 4096, 1 << 20]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_went_in_comes_out(name: str, data: bytes, repeat: int, chunk_bytes: int) -> None:
     content = data * repeat
     packed = PACK[name](content)

@@ -80,7 +80,7 @@ def test_the_limit_on_the_virtual_size_is_the_callers(image_bytes: dict[str, byt
 
 
 @given(data=st.data())
-@settings(max_examples=600, deadline=2000)
+@settings(max_examples=600)
 def test_no_mutation_makes_a_reader_fail_otherwise_than_by_refusing(
     image_bytes: dict[str, bytes], data: st.DataObject
 ) -> None:
@@ -113,7 +113,7 @@ def test_no_mutation_makes_a_reader_fail_otherwise_than_by_refusing(
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=2000), st.binary(max_size=1200))
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 def test_noise_behind_a_magic_is_read_or_refused(name: str, body: bytes, end: bytes) -> None:
     magic = {"qcow2": b"QFI\xfb\0\0\0\x03", "vmdk": b"KDMV\1\0\0\0", "vhdx": b"vhdxfile", "vhd": b"conectix"}
     noise = magic.get(name, bytes(64) + b"\x7f\x10\xda\xbe") + body + bytes(4096) + end
