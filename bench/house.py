@@ -46,7 +46,7 @@ class Daemon:
     def do(self, method: str, path: str, body: Any = None) -> Any:
         """Ask for durable work and follow it to its end, as `guest` does."""
         with self._door() as door:
-            operation = door.ask(method, path, None, body)
+            operation = door.ask(method, path, {"wait_s": 0.5}, body)
             while operation["state"] not in _ENDED:
                 asked = {"wait_s": 60, **({"after": stamp} if (stamp := operation.get("stamp")) else {})}
                 operation = door.ask("GET", f"/operations/{operation['id']}", asked)

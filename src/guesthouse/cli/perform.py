@@ -30,7 +30,8 @@ def perform(context: Context, row: Command, values: Values) -> int:
     several = next((argument.key for argument in row.arguments if argument.many), "")
     if not several:
         confirm(context, row, values)
-        _give(context, row, values, _finish(context, row, send(context, row, row.request, values)))
+        answer = send(context, row, row.request, values, _at_once(context, row))
+        _give(context, row, values, _finish(context, row, answer))
         return 0
     return _perform_each(context, row, row.request, several, values)
 
@@ -38,12 +39,13 @@ def perform(context: Context, row: Command, values: Values) -> int:
 def _perform_each(context: Context, row: Command, request: Request, several: str, values: Values) -> int:
     confirm(context, row, {**values, several: ", ".join(values[several])})
     failed = 0
+    wait_s = _at_once(context, row) if len(values[several]) == 1 else 0
     started: list[tuple[Values, Any]] = []
     ended: list[Any] = []
     for name in values[several]:
         one: Values = {**values, several: name}
         try:
-            started.append((one, send(context, row, request, one)))
+            started.append((one, send(context, row, request, one, wait_s)))
         except GuesthouseError as error:
             failed = failed or _told(context, error)
     for said, answer in started:
@@ -75,14 +77,15 @@ def confirm(context: Context, row: Command, values: Values) -> None:
         raise Failed("not confirmed; nothing was changed")
 
 
-def send(context: Context, row: Command, request: Request, values: Values) -> Any:
-    """Make the row's request of what was said."""
+def send(context: Context, row: Command, request: Request, values: Values, wait_s: float = 0) -> Any:
+    """Make the row's request of what was said; durable work is answered when it has ended, after `wait_s` at most."""
     path = _IN_PATH.sub(lambda match: segment(values[match[1]]), request.path)
     local = {each.key for each in row.options if each.local} | set(_IN_PATH.findall(request.path))
     rest = {key: value for key, value in values.items() if key not in local}
+    waiting = {"wait_s": wait_s} if wait_s else {}
     if request.method in ("GET", "DELETE"):
-        return context.door.ask(request.method, path, rest)
-    return context.door.ask(request.method, path, None, nested(rest))
+        return context.door.ask(request.method, path, rest | waiting)
+    return context.door.ask(request.method, path, waiting, nested(rest))
 
 
 def nested(values: Values) -> dict[str, Any]:
@@ -95,6 +98,10 @@ def nested(values: Values) -> dict[str, Any]:
             place = place.setdefault(folder, {})
         place[last] = value
     return body
+
+
+def _at_once(context: Context, row: Command) -> float:
+    return wait.AT_ONCE_S if row.durable and not context.no_wait else 0
 
 
 def _finish(context: Context, row: Command, answer: Any) -> Any:

@@ -24,6 +24,8 @@ ENDED = ("done", "failed", "cancelled")
 STAGES = ("", "running", "reachable", "configured")
 # What is said of an operation that has told no phase yet.
 _PHASES = {"waiting": "waiting", "running": "under way", "undoing": "undoing"}
+AT_ONCE_S = 0.5
+"""What ends within this time is answered with the request that asked for it: one way to the house and back."""
 # How long one request may hang: short on a terminal, where the elapsed time is to move.
 _POLL_S = 30.0
 _POLL_TERMINAL_S = 1.0

@@ -89,7 +89,7 @@ async def open_engine(
         )
         try:
             yield Engine(
-                accept=Accept(store, host.facts, random, identity.host, owners.wake, board.changes),
+                accept=Accept(store, host.facts, random, identity.host, owners.wake, board),
                 views=Views(store, board, host.disks),
                 inside=Inside(store, host.guests, host.files, host.keys),
                 access=Access(store),

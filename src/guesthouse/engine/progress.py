@@ -20,8 +20,13 @@ from guesthouse.ports import Progress
 EVERYTHING = "*"
 
 
+def end_of(operation_id: str) -> str:
+    """The subject whose bell rings once: when the operation has ended."""
+    return f"{operation_id}/end"
+
+
 class Changes:
-    """A bell per subject (an operation's or a machine's id), and one for everything."""
+    """A bell per subject (an operation's or a machine's id, `end_of` an operation), and one for everything."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -92,7 +97,7 @@ class Board:
     def forget(self, operation_id: str) -> None:
         """The operation has ended."""
         self.places.pop(operation_id, None)
-        self.changes.ring(operation_id)
+        self.changes.ring(operation_id, end_of(operation_id))
 
     def shown(self, operation: Operation) -> Operation:
         """The operation with its place merged in."""

@@ -15,7 +15,7 @@ import msgspec
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.decide.quota import used
 from guesthouse.engine.intents import Asker
-from guesthouse.engine.progress import EVERYTHING, Board, Listener
+from guesthouse.engine.progress import EVERYTHING, Board, Listener, end_of
 from guesthouse.engine.resolve import find, find_image, find_operation
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
@@ -162,6 +162,13 @@ class Views:
         """One operation, with its progress; `ref` is an id."""
         async with self.store.read() as tx:
             return self.board.shown(await find_operation(tx.operations, asker.project, ref))
+
+    async def wait_end(self, asker: Asker, operation: Operation, *, wait_s: float) -> Operation:
+        """An operation that was just accepted, when it has ended or time is over."""
+        with self.board.changes.listen(end_of(operation.id)) as end:
+            if operation.state not in ENDED:
+                await end.wait(wait_s)
+        return await self.operation(asker, operation.id)
 
     async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> Operation:
         """The operation, as soon as its stamp is not `after`, or time is over. Its end is told at once."""

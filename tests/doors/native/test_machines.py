@@ -105,6 +105,35 @@ async def test_an_operation_is_followed_by_its_stamp(house: Open, client: httpx.
     assert (await waiting).json()["stamp"] != stamp
 
 
+async def test_a_request_is_answered_when_its_work_has_ended(house: Open, client: httpx.AsyncClient) -> None:
+    await furnish(client)
+    told = await client.post("/machines/web/pause", params={"wait_s": 30})
+    assert (told.status_code, told.json()["state"]) == (202, "done")
+    again = await client.post("/machines/web/pause", params={"wait_s": 30})
+    assert again.json()["result"] == {"already": True}
+    house.host.machines.gates["resume"] = gate = asyncio.Event()
+    late = await client.post("/machines/web/resume", params={"wait_s": 0.05})
+    assert late.json()["state"] in ("waiting", "running")
+    gate.set()
+    await done(client, late)
+
+
+async def test_who_waits_is_told_that_the_work_was_pushed_aside(house: Open, client: httpx.AsyncClient) -> None:
+    await furnish(client)
+    house.host.machines.gates["pause"] = asyncio.Event()
+    operation = (await client.post("/machines/web/pause")).json()
+    path, told = f"/operations/{operation['id']}", operation
+    while "gate" not in told["stamp"]:
+        told = (await client.get(path, params={"wait_s": 10, "after": told["stamp"]})).json()
+    waiting = asyncio.ensure_future(client.get(path, params={"wait_s": 60, "after": told["stamp"]}))
+    await client.get("/machines/web")
+    await client.post("/machines/web/stop", json={"force": True})
+    async with asyncio.timeout(30):
+        paused = (await waiting).json()
+    assert paused["state"] == "cancelled"
+    assert "superseded by stop" in paused["error"]["message"]
+
+
 async def test_a_long_poll_ends_when_its_time_is_over(house: Open, client: httpx.AsyncClient) -> None:
     await furnish(client)
     house.host.machines.gates["pause"] = asyncio.Event()

@@ -57,7 +57,7 @@ def test_a_rows_intent_can_be_said_in_full(row: Row) -> None:
     if row.intent is None or row.path == "/machines/{name}":
         return
     said = [*row.params.__struct_fields__, *(row.body.__struct_fields__ if row.body else ())]
-    assert sorted(said) == sorted(row.intent.__struct_fields__)
+    assert sorted(said) == sorted([*row.intent.__struct_fields__, *(["wait_s"] if row.waits else [])])
 
 
 @each_row

@@ -30,6 +30,7 @@ from guesthouse.doors.native.entrance import Entrance
 from guesthouse.doors.native.rows import Call, Content, Door, Row
 from guesthouse.engine.accept import check_role
 from guesthouse.model.errors import Denied, Failed, GuesthouseError, Invalid, NotFound
+from guesthouse.model.resources import Operation
 
 PREFIX = "/v1"
 _UNFORESEEN = 1011
@@ -146,13 +147,7 @@ class _Page:
         params = parse.parameters(row, request.path_params, request.scope["query_string"])
         body = await parse.body(row, request.stream(), request.headers.get("Content-Type", ""))
         call = Call(self._door, request.scope["state"]["asker"], self._local, params, body)
-        if not row.waits:
-            return await answers.answer(row, await _outcome(row, call))
-        try:
-            async with self._door.closing.ends():
-                return await answers.answer(row, await _outcome(row, call))
-        except Closed:
-            return await answers.answer(row, await _outcome(row, _cut_short(call)))
+        return await answers.answer(row, await (_accepted(row, call) if row.intent else _seen(row, call)))
 
     async def _stream(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
         """Send piece by piece. An error can no more be told: the answer breaks off, which clients see."""
@@ -165,11 +160,29 @@ class _Page:
             _log.warning("%s: broken off: %s", self.row.path, error)
 
 
-async def _outcome(row: Row, call: Call[Any]) -> object:
-    if row.intent is not None and row.build is not None:
-        return await call.engine.accept(call.asker, row.build(row.intent, call.params, call.body))
+async def _accepted(row: Row, call: Call[Any]) -> object:
+    """What an intent led to; for askers who wait, its operation when that has ended."""
+    assert row.intent is not None
+    assert row.build is not None
+    accepted = await call.engine.accept(call.asker, row.build(row.intent, call.params, call.body))
+    if not isinstance(accepted, Operation) or not call.params.wait_s:
+        return accepted
+    try:
+        async with call.door.closing.ends():
+            return await call.engine.views.wait_end(call.asker, accepted, wait_s=call.params.wait_s)
+    except Closed:
+        return accepted
+
+
+async def _seen(row: Row, call: Call[Any]) -> object:
     assert row.view is not None
-    return await row.view(call)
+    if not row.waits:
+        return await row.view(call)
+    try:
+        async with call.door.closing.ends():
+            return await row.view(call)
+    except Closed:
+        return await row.view(_cut_short(call))
 
 
 def _cut_short(call: Call[Any]) -> Call[Any]:

@@ -15,13 +15,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from guesthouse.doors.native.rows import Wait
 from guesthouse.model.machine import Machine, State
 from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role
 
-MAX_WAIT_S = 60
 MAX_LOG_BYTES = 4 * 1024 * 1024
-
-Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S, description="seconds to wait at most")]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,8 +23,9 @@ with TLS. `GET /v1/openapi.json` is this page for programs. It is written from t
   asks and decides the project; a token of the house may name any. Roles are viewer, operator, admin: each may do what
   the ones before it may. *house* marks what only operators of the house may do.
 - **What is meant.** `{machine}`, `{disk}` and the like are names or ids. Things of other projects do not exist.
-- **Durable work** answers 202 with an operation. `GET /v1/operations/{operation}?wait_s=30&after=STAMP` answers when it
-  has ended or moved on; `after` is the `stamp` of the last answer. Operations survive the daemon.
+- **Durable work** answers 202 with an operation: at once, or with `wait_s` when it has ended, that time at most.
+  `GET /v1/operations/{operation}?wait_s=30&after=STAMP` answers when it has ended or moved on; `after` is the `stamp`
+  of the last answer. Operations survive the daemon.
 - **Nothing is dropped.** Unknown fields and query parameters are refused by name. Sizes are whole MiB (`*_mib`), times
   are seconds since 1970 (`*_at`), durations seconds (`*_s`). Lists are `{"items": [...]}`.
 - **Errors** are `{"error": {"code", "message", "subject", "field", "value", "hint"}}`; parts that say nothing are left

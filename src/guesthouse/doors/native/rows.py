@@ -7,6 +7,8 @@ Rules
 3. The names in a row's path are fields of its `params`; the other fields of `params` are query parameters.
    An intent's fields that are not in the path come from the body, or from the query where the method has none.
 4. What an intent needs as role stands in the engine's table; a view's `role` stands in the row.
+5. A row that `waits` has a parameter `wait_s`. With an intent it means: answer when the operation has ended, or
+   when that time is over; whatever was accepted stays accepted.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 from starlette.websockets import WebSocket
 
 from guesthouse.doors.native.closing import Closing
@@ -31,6 +34,8 @@ Params = TypeVar("Params")
 _WITHOUT_BODY = frozenset({"GET", "DELETE"})
 _IN_PATH = re.compile(r"{(\w+)}")
 
+MAX_WAIT_S = 60
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_S, description="seconds to wait at most")]
 SMALL_BODY_BYTES = 64 * 1024
 DOCUMENT_BYTES = 2 * 1024 * 1024
 STDIN_BYTES = 6 * 1024 * 1024
@@ -127,21 +132,32 @@ class Row:
 def combine(intent: type[Intent], params: Any, body: Any) -> Intent:
     """The intent made of what path, query and body said."""
     said = {name: getattr(part, name) for part in (params, body) if part is not None for name in part.__struct_fields__}
+    said.pop("wait_s", None)
     return intent(**said)
 
 
 def ask(
-    method: str, path: str, intent: type[Intent], summary: str, answer: Any, *, build: Build = combine, **more: Any
+    method: str,
+    path: str,
+    intent: type[Intent],
+    summary: str,
+    answer: Any,
+    *,
+    build: Build = combine,
+    waits: bool = False,
+    **more: Any,
 ) -> Row:
     """A row that hands an intent to the engine; the shapes follow from the intent (rule 3)."""
     in_path = _IN_PATH.findall(path)
     fields = {field.name: field for field in msgspec.structs.fields(intent)}
     asked = {name: fields[name] for name in fields if name in in_path or method in _WITHOUT_BODY}
     said = {name: field for name, field in fields.items() if name not in asked}
-    others: list[tuple[str, type]] = [(name, str) for name in in_path if name not in fields]
+    others: list[Any] = [(name, str) for name in in_path if name not in fields]
+    if waits:
+        others.append(("wait_s", Wait, 0))
     params = _struct(f"{intent.__name__}Params", asked, others)
     body = _struct(intent.__name__, said, doc=intent.__doc__) if said else None
-    return Row(method, path, summary, params, answer, intent=intent, build=build, body=body, **more)
+    return Row(method, path, summary, params, answer, intent=intent, build=build, body=body, waits=waits, **more)
 
 
 def see(
@@ -159,7 +175,7 @@ def follow(path: str, session: Session, summary: str, params: type[Any], frames:
 def _struct(
     name: str,
     fields: dict[str, msgspec.structs.FieldInfo],
-    others: list[tuple[str, type]] | None = None,
+    others: list[Any] | None = None,
     doc: str | None = None,
 ) -> type[msgspec.Struct]:
     """A struct with some fields of an intent, as they are there."""

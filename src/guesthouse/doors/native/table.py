@@ -42,7 +42,7 @@ from guesthouse.model.machine import MachineRow
 from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role
 from guesthouse.ports import Capacity, Finding
 
-_LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202}
+_LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202, "waits": True}
 _INSIDE: dict[str, Any] = {"role": Role.OPERATOR}
 
 HOUSE = (

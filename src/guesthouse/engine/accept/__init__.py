@@ -4,7 +4,7 @@ Rules
 -----
 1. One row an intent: the role it needs, and the function that accepts it.
 2. Nothing is written unless everything is; a refusal leaves no trace.
-3. The owner of the subject is woken after the commit, never before.
+3. The owner of the subject is woken after the commit, never before; so is who waits for what ended by it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guesthouse.engine.accept import disks, images, machines, operations, tenant
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
-from guesthouse.engine.progress import Changes
+from guesthouse.engine.progress import Board
 from guesthouse.model.errors import Denied
 from guesthouse.model.resources import Key, Operation, Project, Role, Token
 from guesthouse.ports import HostFacts, Store
@@ -91,15 +91,18 @@ class Accept:
     random: Random
     host: str
     wake: Callable[[str], None]
-    changes: Changes
+    board: Board
 
     async def __call__(self, asker: Asker, intent: Intent) -> Accepted:
         """Check, write, wake. Durable work answers with its `Operation`, the rest with the record."""
         row = INTENTS[type(intent)]
         check_role(asker, row.role, house_only=row.house_only)
         async with self.store.write() as tx:
-            accepted = await row.accept(Desk(tx, asker, self.facts, self.random, self.host), intent)
+            desk = Desk(tx, asker, self.facts, self.random, self.host)
+            accepted = await row.accept(desk, intent)
+        for operation in desk.pushed_aside:
+            self.board.forget(operation)
         if isinstance(accepted, Operation):
             self.wake(accepted.subject)
-            self.changes.ring(accepted.subject, accepted.id)
+            self.board.changes.ring(accepted.subject, accepted.id)
         return accepted

@@ -9,7 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -37,13 +37,17 @@ from guesthouse.ports import HostFacts, Transaction
 
 @dataclass(frozen=True)
 class Desk:
-    """What the accepting functions work with. `host` is the id of the host that takes new machines."""
+    """What the accepting functions work with. `host` is the id of the host that takes new machines.
+
+    `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
+    """
 
     tx: Transaction
     asker: Asker
     facts: HostFacts
     random: Random
     host: str
+    pushed_aside: list[str] = field(default_factory=list)
 
     def new_id(self) -> str:
         return make_id(self.random)
@@ -165,6 +169,7 @@ class Desk:
                 ended_at=await self.tx.now(),
             )
             await self.tell(f"{operation.kind}.cancelled", operation)
+            self.pushed_aside.append(operation.id)
 
 
 def _not_ready(kind: str, found: Disk | Image, shown: str) -> Conflict:
