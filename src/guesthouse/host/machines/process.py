@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -156,27 +157,37 @@ def spawn(argv: Sequence[str], *, keep: Iterable[int], log: Path, identity: Iden
 
     Raises `Failed` when the program is not there.
     """
-    try:
-        with log.open("ab") as output:
-            child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=tuple(keep),
-                cwd="/",
-                env=_ENVIRONMENT,
-                start_new_session=True,
-                umask=0o077,
-                user=identity.uid,
-                group=identity.gid,
-                extra_groups=None if identity.uid is None else identity.groups,
-            )
-    except FileNotFoundError as error:
-        raise Failed(f"{argv[0]} is not installed on this host", hint="apt install qemu-system-x86") from error
+    if shutil.which(argv[0], path=PROGRAMS) is None:
+        raise Failed(f"{argv[0]} is not installed on this host", hint="apt install qemu-system-x86")
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            (*_become(identity), *argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=tuple(keep),
+            cwd="/",
+            env=_ENVIRONMENT,
+            start_new_session=True,
+            umask=0o077,
+        )
     process = Process(child.pid, os.pidfd_open(child.pid))
     child.returncode = 0  # The pidfd waits for it from here on; Popen must not, nor mourn it when we leave first.
     return process
+
+
+def _become(identity: Identity) -> tuple[str, ...]:
+    """The words before a command that is to run as somebody else, and never as more; see setpriv(1).
+
+    Popen could change the user by itself, but then copies the daemon's page tables for it (fork in place of vfork).
+    """
+    if identity.uid is None:
+        return ()
+    groups = f"--groups={','.join(map(str, identity.groups))}" if identity.groups else "--clear-groups"
+    return (
+        "setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", groups,
+        "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--",
+    )  # fmt: skip
 
 
 def prepare_files(folder: Folder) -> None:
