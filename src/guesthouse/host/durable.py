@@ -9,7 +9,8 @@ from pathlib import Path
 def write_whole(path: Path, data: bytes, mode: int = 0o600, group: int = -1, *, lasting: bool = True) -> None:
     """Write a file under a temporary name, make it durable, and put it in place of an older one.
 
-    Without `lasting`, a power cut may bring back the older one, whole: for what is said of running processes.
+    Without `lasting` nothing waits for the disk: readers find the older or the newer one, whole, but after a power
+    cut perhaps an empty file. For what is said of running processes.
     """
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
@@ -19,7 +20,8 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600, group: int = -1, *, 
         os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
-        os.fdatasync(descriptor)
+        if lasting:
+            os.fdatasync(descriptor)
     partial.replace(path)
     if lasting:
         sync_folder(path.parent)

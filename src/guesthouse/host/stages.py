@@ -58,7 +58,7 @@ class Stages:
         self.stage, self.outcome, self.reports = stage, outcome, reports
         kept = _Kept(started_at=self._started_at, stage=stage, outcome=outcome, reports=reports)
         try:
-            write_whole(self._folder.stage, msgspec.json.encode(kept))
+            write_whole(self._folder.stage, msgspec.json.encode(kept), lasting=False)
         except OSError as error:
             _LOG.warning("machine %s: its stage is forgotten at a restart: %s", self._folder.machine, error)
         self._tell()

@@ -133,9 +133,14 @@ class Folder:
     def read_record(self) -> Record | None:
         """The record of the last start, None before the first; raises `Failed` when it cannot be read."""
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=Record)
+            written = self.record.read_bytes()
         except FileNotFoundError:
             return None
+        if not written.strip(b"\0"):
+            # A power cut took it, and the process that it speaks of.
+            return None
+        try:
+            return msgspec.json.decode(written, type=Record)
         except msgspec.DecodeError as error:
             raise Failed(
                 f"{self.record} cannot be read: {error}",
@@ -144,5 +149,5 @@ class Folder:
             ) from error
 
     def write_record(self, record: Record) -> None:
-        """Replace the record. The new one outlives the daemon; a power cut, which ends QEMU too, may bring the old."""
+        """Replace the record. It outlives the daemon, not a power cut: that ends QEMU too."""
         write_whole(self.record, msgspec.json.encode(record), lasting=False)
