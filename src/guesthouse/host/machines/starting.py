@@ -1,7 +1,7 @@
 """Starting a QEMU, so that a daemon killed at any point leaves either none or one that is found again.
 
-The order is lock, sockets, record, process, greeting. `POINTS` names what lies between; a test ends the daemon
-at each of them.
+The order is lock, sockets, record, process, greeting, forwards. `POINTS` names what lies between; a test ends the
+daemon at each of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from guesthouse.host.durable import read_from
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines import firmware, qmp
 from guesthouse.host.machines.folder import Folder, Record
+from guesthouse.host.machines.forwarding import set_forwards
 from guesthouse.host.machines.process import Process, prepare_files, spawn, take_lock
 from guesthouse.host.machines.qmp import Gone, Monitor
 from guesthouse.host.machines.runs import Runs, released
@@ -65,9 +66,10 @@ class Starter:
     reached: Callable[[str], None]
 
     async def start(self, desired: Desired) -> None:
-        """Start a machine's QEMU, its vCPUs standing still; one that runs is left alone.
+        """Start a machine's QEMU, its vCPUs standing still, its ports forwarded; one that runs is left alone.
 
-        Raises `ChildFailed` with QEMU's command and last words when it ends while starting.
+        Raises `ChildFailed` with QEMU's command and last words when it ends while starting, `Conflict` naming a
+        port that is taken.
         """
         machine = desired.machine
         if await self.runs.find(machine.id) is not None:
@@ -108,7 +110,10 @@ class Starter:
             os.close(lock)
         monitor = await _greet(argv, process, folder, said_before)
         self.reached("greeted")
-        self.runs.hold(folder, process, monitor, record)
+        run = self.runs.hold(folder, process, monitor, record)
+        for nic in machine.spec.nics:
+            if nic.forwards:
+                await set_forwards(run, nic)
 
     def _record(self, desired: Desired, old: Record | None, accelerator: str, capabilities: Capabilities) -> Record:
         spec = desired.machine.spec
