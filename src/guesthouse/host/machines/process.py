@@ -186,7 +186,7 @@ def _become(identity: Identity) -> tuple[str, ...]:
     groups = f"--groups={','.join(map(str, identity.groups))}" if identity.groups else "--clear-groups"
     return (
         "setpriv", f"--reuid={identity.uid}", f"--regid={identity.gid}", groups,
-        "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--",
+        "--inh-caps=-all", "--no-new-privs", "--",
     )  # fmt: skip
 
 
