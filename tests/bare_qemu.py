@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pycdlib
+from tests.patience import PATIENCE_S
 
 from guesthouse.host.images.built import BuiltImage
-
-PATIENCE_S = 180
 
 
 class Lines:

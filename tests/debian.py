@@ -21,7 +21,6 @@ from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.images.debian_tunings import TUNINGS
 from guesthouse.host.processes import run
 
-PATIENCE_S = 300
 _FIRMWARE = Path("/usr/share/OVMF")
 # An emulated processor has no side channels to defend against, and page table isolation would double the time.
 EMULATED = "mitigations=off"
@@ -71,7 +70,6 @@ def running(
     ]
     booted = image if firmware == "direct" else replace(image, kernel=None, initrd=None)
     with bare_qemu.running(booted, options, memory_mib=768, append=EMULATED) as machine:
-        machine.report.end.settimeout(PATIENCE_S)
         machine.console.settimeout(None)
         reader = threading.Thread(target=_read_out, args=(machine.console,))
         reader.start()

@@ -28,8 +28,8 @@ from typing import TypedDict
 
 import asyncpg
 import pytest
+from tests.patience import PATIENCE_S
 
-_START_TIMEOUT_S = 30
 _SETTINGS = {"listen_addresses": "", "fsync": "off", "max_connections": "100", "shared_buffers": "16MB"}
 _INITDB = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
 _numbers = count(1)
@@ -127,7 +127,7 @@ def _await_ready(ready: socket.socket, process: subprocess.Popen[bytes], log: Pa
     try:
         told = b""
         while b"READY=1" not in told:
-            readable, _, _ = select.select([ready.fileno(), ended], [], [], _START_TIMEOUT_S)
+            readable, _, _ = select.select([ready.fileno(), ended], [], [], PATIENCE_S)
             if ready.fileno() not in readable:
                 raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}")
             told = ready.recv(4096)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.doors.native.conftest import Open, house
+from tests.patience import PATIENCE_S
 
 from guesthouse.cli.main import run
 from guesthouse.cli.terminal import Terminal
@@ -83,7 +84,7 @@ class Guest:
         loop, told = asyncio.get_running_loop(), asyncio.Event()
         stderr = Told(text, lambda: loop.call_soon_threadsafe(told.set))
         task = asyncio.create_task(asyncio.to_thread(self.run, shlex.split(line), b"", self.environment, stderr))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await told.wait()
         return task
 

@@ -18,6 +18,7 @@ import pytest
 from tests.cli.conftest import MAIN, Guest
 from tests.cli.test_waiting import GATE, close_gate
 from tests.doors.native.conftest import Open
+from tests.patience import PATIENCE_S
 
 from guesthouse.ports import GuestCommand, GuestResult
 
@@ -36,7 +37,7 @@ class Terminal:
 
     async def until_match(self, pattern: str) -> str:
         """The same for a pattern."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not re.search(pattern, self.seen):
                 self.seen += (await asyncio.to_thread(os.read, self.master, 4096)).decode()
         return self.seen
@@ -54,7 +55,7 @@ async def on_terminal(guest: Guest, *words: str, **environment: str) -> AsyncIte
     )
     try:
         yield Terminal(master, process)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await process.wait()
     finally:
         if process.returncode is None:
@@ -281,7 +282,7 @@ async def test_serve_runs_a_daemon_until_it_is_told_to_stop(tmp_path: Path) -> N
     )
     assert process.stderr
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while b"is open at" not in (line := await process.stderr.readline()):
                 assert line, "it ended"
         assert (await guest.ok("list -q")).out == ""

@@ -11,6 +11,7 @@ import pytest
 from tests import hosts
 from tests.cli.conftest import MAIN, Guest
 from tests.doors.native.conftest import Open
+from tests.patience import PATIENCE_S
 
 from guesthouse.decide import plan
 from guesthouse.model.machine import Failure, Outcome, Stage
@@ -27,7 +28,7 @@ def close_gate(house: Open, step: str) -> asyncio.Event:
 async def at_gate(house: Open) -> dict[str, Any]:
     """The operation that waits at the gate, once one does."""
     async with house.local() as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not (items := (await client.get("/operations")).json()["items"]):
                 pass
             operation: dict[str, Any] = {"stamp": ""}

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from tests.hosts import FakeHost
+from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
@@ -17,7 +18,6 @@ from guesthouse.model.machine import MachineSpec
 from guesthouse.model.resources import ENDED, Operation, OperationState
 from guesthouse.ports import Checkpoint, Store
 
-PATIENCE_S = 10.0
 HOUSE = House(Path("/fake"), Path("/fake"))
 
 

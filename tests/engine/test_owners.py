@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from tests.engine.house import at_work, do, launch, with_image
 from tests.hosts import FakeHost
+from tests.patience import PATIENCE_S
 
 from guesthouse.engine import owners as owners_module
 from guesthouse.engine.history import forget_ended
@@ -49,7 +50,8 @@ async def test_an_owner_that_fails_is_started_again(monkeypatch: pytest.MonkeyPa
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
         owners.wake("a")
-        await asyncio.wait_for(worked.wait(), 10)
+        async with asyncio.timeout(PATIENCE_S):
+            await worked.wait()
     assert tries == 3
 
 

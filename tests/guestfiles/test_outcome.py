@@ -8,6 +8,7 @@ import os
 import threading
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from guesthouse.guestfiles.micro.firstboot import boot, outcome, status
 
@@ -88,7 +89,7 @@ def test_status_waits_for_the_end_of_the_boot(guest: ScratchGuest) -> None:
     waiting.start()
     running.configured()
     os.close(lock)
-    waiting.join(timeout=20)
+    waiting.join(PATIENCE_S)
     assert answers == [(0, "status: done")]
 
 

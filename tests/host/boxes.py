@@ -9,11 +9,12 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.patience import PATIENCE_S
 
 from guesthouse.decide.plan import Desired, Observed, plan
 from guesthouse.host.images.built import BuiltImage
@@ -24,7 +25,6 @@ from guesthouse.model.house import House
 from guesthouse.model.machine import DiskSpec, Firmware, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.resources import Disk, Image
 
-PATIENCE_S = 120.0
 MAC = "52:54:00:00:00:01"
 
 
@@ -46,7 +46,8 @@ def a_house(parent: Path | None = None) -> Iterator[House]:
         yield house
     finally:
         for pid in qemus(house):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it was just ending
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(home)
 
 

@@ -22,6 +22,7 @@ from tests.host.boxes import (
     until,
     wanted,
 )
+from tests.patience import PATIENCE_S
 
 from guesthouse.decide.plan import Desired, Observed
 from guesthouse.host.images.built import BuiltImage
@@ -94,7 +95,7 @@ async def test_a_disk_goes_although_the_guest_was_not_there_to_hear_of_it(guest:
 
 
 async def test_the_guest_says_how_far_it_is(guest: Guest) -> None:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_S):
         await guest.until(Stage.REACHABLE)
         observed = await guest.until(Stage.CONFIGURED)
     assert observed.process is not None
@@ -164,12 +165,12 @@ async def test_all_who_look_see_the_same_console(guest: Guest) -> None:
         await guest.run("sh", "-c", "echo to-the-console > /dev/console")
         for viewer in (one, two):
             seen = b""
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while b"to-the-console" not in seen:
                     seen += await viewer.receive()
     async with guest.host.guests.console(machine) as again:
         await again.send(b"\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await again.receive()
     assert b"to-the-console" in await guest.host.guests.log(machine, 4096)
 
@@ -265,13 +266,13 @@ async def test_a_guest_that_does_not_report_is_looked_at_from_outside(guest: Gue
     assert run is not None
     told = asyncio.Event()
     with_agent = Stages(Folder(tmp_path), 1.0, lambda: None)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await Looker(run.folder, with_agent, run.agent, run.agent_listens, lambda: run.ssh_port).look(0)
     assert (with_agent.stage, with_agent.outcome) == (Stage.CONFIGURED, Outcome(ok=True, source="nocloud"))
     # Without an agent there is the banner of its SSH server, and no word about cloud-init.
     without = Stages(Folder(tmp_path), 2.0, told.set)
     looking = asyncio.create_task(Looker(run.folder, without, run.agent, asyncio.Event(), lambda: run.ssh_port).look(0))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     assert without.stage is Stage.REACHABLE
     looking.cancel()
@@ -281,7 +282,7 @@ async def test_a_reboot_begins_the_stages_again(guest: Guest) -> None:
     # The program never ends for us: the agent that would tell is gone with the reboot.
     with pytest.raises(Conflict, match="does not answer"):
         await guest.run("sh", "-c", "reboot -f; sleep 100")
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_S):
         await guest.until(Stage.RUNNING)
         await guest.until(Stage.CONFIGURED)
 
@@ -290,7 +291,7 @@ async def test_a_guest_shuts_down_when_asked_and_keeps_its_logs(guest: Guest) ->
     machine = guest.desired.machine.id
     async with guest.host.guests.console(machine) as viewer:
         assert await guest.want(changed(guest.desired, power=Power.STOPPED)) == ["shutdown"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while await viewer.receive():
                 pass
     folder = folder_of(guest.house, guest.desired)

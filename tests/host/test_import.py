@@ -249,7 +249,7 @@ async def test_limits_on_size_time_and_memory(disk_images: dict[str, Path], stor
     source = disk_images["v3.qcow2"]
     assert (await refused(source, store, limits=ImportLimits(virtual_bytes=1 << 20))).field == "virtual size"
     assert (await refused(source, store, limits=ImportLimits(stored_bytes=4096))).field == "size"
-    assert isinstance(await refused(source, store, limits=ImportLimits(timeout_s=0.001)), TimedOut)
+    assert isinstance(await refused(source, store, limits=ImportLimits(timeout_s=0)), TimedOut)
     assert isinstance(await refused(source, store, limits=ImportLimits(memory_mib=16)), Failed)
 
 

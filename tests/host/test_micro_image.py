@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.bare_qemu import Machine, SecureShell, running, write_seed
 from tests.guestfiles.metadata_service import layout, serving
+from tests.patience import PATIENCE_S
 
 from guesthouse.host.images.built import BuiltImage
 
@@ -151,7 +152,7 @@ def test_files_are_copied_by_scp(configured: Configured, tmp_path: Path) -> None
     options = configured.shell.options(configured.machine.ssh_port, check_host_key=True)
     remote = "root@127.0.0.1:/tmp/file"
     for pair in ([str(tmp_path / "there"), remote], [remote, str(tmp_path / "back")]):
-        subprocess.run(["scp", "-q", *options, *pair], check=True, timeout=60)
+        subprocess.run(["scp", "-q", *options, *pair], check=True, timeout=PATIENCE_S)
     assert (tmp_path / "back").read_text() == "and back"
 
 
@@ -167,7 +168,7 @@ def test_the_agent_runs_programs(configured: Configured) -> None:
 
 def test_the_console_is_a_shell_of_root(configured: Configured) -> None:
     console = configured.machine.console
-    console.settimeout(60)
+    console.settimeout(PATIENCE_S)
     console.sendall(b"\nid -un | tr a-z A-Z\n")
     said = b""
     while b"ROOT" not in said:

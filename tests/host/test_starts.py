@@ -28,6 +28,7 @@ from tests.host.boxes import (
     until,
     wanted,
 )
+from tests.patience import PATIENCE_S
 
 from guesthouse.decide.plan import Desired, Kill, Start
 from guesthouse.host import identity
@@ -167,7 +168,7 @@ async def test_the_end_of_a_qemu_is_told_at_once() -> None:
         assert observed.process is not None
         news = host.machines.follow()
         os.kill(observed.process.pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await anext(news) == desired.machine.id
         assert (await host.machines.observe(desired)).process is None
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from guesthouse.host.images import workroom as rooms
 from guesthouse.host.processes import Limits
@@ -23,20 +24,20 @@ def store(tmp_path: Path) -> Path:
 async def test_programs_see_the_room_and_no_more(store: Path) -> None:
     """As root: another user, no capability, no way to gain one, no network. Else: at least no new privileges."""
     async with rooms.workroom(store) as room:
-        status = (await room.run(("cat", "/proc/self/status"), limits=Limits(), timeout_s=10)).decode()
+        status = (await room.run(("cat", "/proc/self/status"), limits=Limits(), timeout_s=PATIENCE_S)).decode()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert fields["NoNewPrivs"] == "1"
         if os.geteuid() == 0:
             assert set(fields["Uid"].split()) == set(fields["Gid"].split()) == {"65534"}
             assert fields["Groups"].strip() == ""
             assert {fields[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapInh")} == {"0" * 16}
-            links = await room.run(("cat", "/proc/net/dev"), limits=Limits(), timeout_s=10)
+            links = await room.run(("cat", "/proc/net/dev"), limits=Limits(), timeout_s=PATIENCE_S)
             assert [line.split(":")[0].strip() for line in links.decode().splitlines()[2:]] == ["lo"]
             (store / "private").write_text("secret")
             with pytest.raises(ChildFailed):
-                await room.run(("cat", str(store / "private")), limits=Limits(), timeout_s=10)
+                await room.run(("cat", str(store / "private")), limits=Limits(), timeout_s=PATIENCE_S)
         with pytest.raises(Failed, match="no-such-program is not installed"):
-            await room.run(("no-such-program",), limits=Limits(), timeout_s=10)
+            await room.run(("no-such-program",), limits=Limits(), timeout_s=PATIENCE_S)
     assert list(store.glob(".workroom-*")) == []
 
 

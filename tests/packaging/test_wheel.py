@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +53,9 @@ def test_guest_runs_from_it(wheel: Path, tmp_path: Path) -> None:
 
     def guest(*arguments: str) -> subprocess.CompletedProcess[str]:
         program = (sys.executable, str(place / "bin" / "guest"), *arguments)
-        return subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            program, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     where = subprocess.run(
         (sys.executable, "-c", "import guesthouse; print(guesthouse.__file__)"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qemu.qmp import QMPClient
+from tests.patience import PATIENCE_S
 from tests.qemu.scenarios import Scenario
 
 from guesthouse.host.images.built import BuiltImage
@@ -41,7 +42,7 @@ class Machine:
         """Ask for a device to go and wait until it has gone."""
         with self.qmp.listener("DEVICE_DELETED") as gone:
             await self.tell(request)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 async for event in gone:
                     data: Any = event["data"]
                     if data.get("device") == request.arguments["id"]:
@@ -69,7 +70,7 @@ class Console:
 async def console(folder: Path) -> AsyncIterator[Console]:
     reader, writer = await asyncio.open_unix_connection(str(folder / "console.sock"))
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             yield Console(reader, writer)
     finally:
         writer.close()
@@ -89,7 +90,7 @@ async def started(placed: Placed, boot: Boot) -> AsyncIterator[Machine]:
         )
     qmp = QMPClient(placed.machine_type)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 await qmp.connect(str(folder / "qmp.sock"))
             except Exception as error:

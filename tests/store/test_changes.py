@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.postgres import Server
 from tests.store import making
 
@@ -26,7 +27,7 @@ async def add(store: SqlStore, name: str) -> None:
 
 
 async def test_the_first_hint_comes_at_once_and_others_on_commit(store: SqlStore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         watch = store.watch()
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
@@ -42,7 +43,7 @@ async def test_every_follower_sees_the_last_commit(store: SqlStore) -> None:
                 return seen
         raise AssertionError("the hints came to an end")
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         followers = [group.create_task(follow()) for _ in range(3)]
         for number in range(20):
             await add(store, f"p{number}")
@@ -50,7 +51,7 @@ async def test_every_follower_sees_the_last_commit(store: SqlStore) -> None:
 
 
 async def test_a_block_that_was_undone_is_no_change(store: SqlStore) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         watch = store.watch()
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
@@ -99,6 +100,6 @@ async def test_a_broken_line_is_opened_again(postgres: Server, postgres_database
 
 async def test_who_hears_nothing_looks_by_itself() -> None:
     watch = Bell().watch(None, poll_s=0.01)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         for _ in range(3):
             await anext(watch)

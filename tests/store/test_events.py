@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.store import making
 
 from guesthouse.store import SqlStore, open_store
@@ -58,7 +59,7 @@ async def test_who_follows_misses_nothing_of_many_writers(url: str, store: SqlSt
                     seen.append(event.subject_name)
         return seen
 
-    async with open_store(url) as second, asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with open_store(url) as second, asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         followers = [group.create_task(follow(by)) for by in (store, second)]
         for by, names in ((store, "ab"), (second, "cd")):
             for name in names:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.postgres import Server, serve
 from tests.store import making
 from tests.store.other import other, told
@@ -21,7 +22,7 @@ from guesthouse.store import SqlStore, open_store
 async def test_a_lock_of_another_process_is_waited_for_and_then_named(url: str, store: SqlStore) -> None:
     async with other("hold", url) as process:
         assert await told(process) == "held"
-        async with open_store(url, lock_timeout_s=0.2) as impatient, asyncio.timeout(10):
+        async with open_store(url, lock_timeout_s=0.2) as impatient, asyncio.timeout(PATIENCE_S):
             with pytest.raises(TimedOut, match="another process kept the database locked") as raised:
                 await making.fill(impatient)
             assert raised.value.hint
@@ -219,7 +220,7 @@ class TestServer:
                 with pytest.raises(Failed, match="cannot be reached"):
                     async with begin():
                         pass
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await anext(store.watch())
 
     @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.store import making
 
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
@@ -73,7 +74,7 @@ async def test_cancelling_at_any_time_leaves_nothing_half_and_nothing_locked(url
                 await asyncio.sleep(0)
             task.cancel()
             kept += await asyncio.gather(task, return_exceptions=True)
-            async with asyncio.timeout(5), store.write() as transaction:
+            async with asyncio.timeout(PATIENCE_S), store.write() as transaction:
                 projects = await transaction.projects.scan(id=home.id)
                 machines = await transaction.machines.scan(project=home.id)
                 assert len(projects) == len(machines)
@@ -85,7 +86,7 @@ async def test_a_reader_neither_waits_for_the_writer_nor_sees_its_work(store: Sq
     async with store.write() as transaction:
         await transaction.projects.insert(making.project())
         for reader in (store, second):
-            async with asyncio.timeout(5), reader.read() as looking:
+            async with asyncio.timeout(PATIENCE_S), reader.read() as looking:
                 assert await looking.projects.scan() == []
     async with second.read() as looking:
         assert len(await looking.projects.scan()) == 1

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from tests.host.boxes import a_house, qemus
+from tests.patience import PATIENCE_S
 
 from guesthouse.host import identity
 from guesthouse.host.images.built import BuiltImage
@@ -26,7 +27,6 @@ from guesthouse.model.resources import Image, ImageState
 from guesthouse.store import open_store
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 180.0
 
 
 class Daemon:
@@ -97,7 +97,7 @@ async def a_daemon(house: House) -> AsyncIterator[Daemon]:
         try:
             await _until_ready(process, ready, house)
             transport = httpx.AsyncHTTPTransport(uds=str(house.socket))
-            async with httpx.AsyncClient(transport=transport, base_url="http://house/v1", timeout=60) as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://house/v1", timeout=PATIENCE_S) as client:
                 yield Daemon(house, process, client)
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.hosts import FakeHost
+from tests.patience import PATIENCE_S
 
 from guesthouse.doors.native.certificates import ensure
 from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
@@ -41,7 +42,7 @@ class Open:
         """A client on the unix socket."""
         headers = {"X-Guesthouse-Project": project} if project else {}
         transport = httpx.AsyncHTTPTransport(uds=str(self.socket))
-        return httpx.AsyncClient(transport=transport, base_url="http://house/v1", headers=headers, timeout=30)
+        return httpx.AsyncClient(transport=transport, base_url="http://house/v1", headers=headers, timeout=PATIENCE_S)
 
     def remote(self, token: str, project: str = "") -> httpx.AsyncClient:
         """A client over TLS that trusts the house's own certificate."""
@@ -49,7 +50,7 @@ class Open:
         if project:
             headers["X-Guesthouse-Project"] = project
         return httpx.AsyncClient(
-            base_url=f"https://127.0.0.1:{self.tcp.port}/v1", verify=self.trust(), headers=headers, timeout=30
+            base_url=f"https://127.0.0.1:{self.tcp.port}/v1", verify=self.trust(), headers=headers, timeout=PATIENCE_S
         )
 
     def trust(self) -> ssl.SSLContext:
