@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ import msgspec
 from tests.patience import PATIENCE_S
 
 from guesthouse.decide.plan import Desired, Observed, plan
+from guesthouse.formats import nftables
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.local import LocalHost, open_host
 from guesthouse.host.machines import process
@@ -48,7 +50,17 @@ def a_house(parent: Path | None = None) -> Iterator[House]:
         for pid in qemus(house):
             with suppress(ProcessLookupError):  # it was just ending
                 os.kill(pid, signal.SIGKILL)
+        _unfence(home)
         shutil.rmtree(home)
+
+
+def _unfence(home: Path) -> None:
+    """Remove the tables of a house and of houses inside it, which a killed daemon or a running machine left."""
+    homes = {home, *(inside.parent for inside in home.rglob("machines"))}
+    text = "".join(nftables.without(nftables.table_of(each.resolve())) for each in homes)
+    with suppress(FileNotFoundError):  # without nft there are none
+        # Nor are there any where it ends badly: for a user who is not root.
+        subprocess.run(("nft", "-f", "-"), input=text, text=True, capture_output=True, env={"PATH": process.PROGRAMS})
 
 
 @asynccontextmanager

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio loads it late: nobody may not read it then
 import ctypes
 import os
+import struct
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
@@ -12,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
-_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 1 << 18
+_CAPABILITIES_3, _CAP_NET_ADMIN, _PR_CAPBSET_DROP = 0x20080522, 12, 24  # capset(2), capabilities(7), prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,10 +53,38 @@ def become_nobody() -> None:
 
 def mount_small(folder: Path, size: str) -> None:
     """Put a small file system on a folder, for this process and its children alone; it is gone with them."""
-    flags = _CLONE_NEWNS if os.geteuid() == 0 else _CLONE_NEWNS | _CLONE_NEWUSER
-    _check(_libc.unshare(flags))
-    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
+    _leave_the_box(_CLONE_NEWNS)
     _check(_libc.mount(b"none", os.fsencode(folder), b"tmpfs", 0, f"size={size}".encode()))
+
+
+def take_own_network(resolver: Path, *addresses: str) -> None:
+    """Have a network with nothing but a loopback device, which has these addresses too, and an own resolv.conf."""
+    _leave_the_box(_CLONE_NEWNS | _CLONE_NEWNET)
+    for words in (("link", "set", "lo", "up"), *(("addr", "add", address, "dev", "lo") for address in addresses)):
+        subprocess.run(("ip", *words), check=True)
+    _check(_libc.mount(os.fsencode(resolver), b"/etc/resolv.conf", None, _MS_BIND, None))
+
+
+def lose_net_admin() -> None:
+    """Give up the capability to change networks, for this process and those it starts."""
+    _check(_libc.prctl(_PR_CAPBSET_DROP, _CAP_NET_ADMIN, 0, 0, 0))
+    header = struct.pack("=Ii", _CAPABILITIES_3, 0)
+    sets = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, sets))
+    kept = ~(1 << _CAP_NET_ADMIN) & 0xFFFF_FFFF
+    low = (word & kept for word in struct.unpack_from("=3I", sets))
+    _check(_libc.capset(header, struct.pack("=3I", *low) + sets.raw[12:]))
+
+
+def set_file_user(number: int) -> None:
+    """Open files and sockets as this user from now on: the one whom "meta skuid" sees. See setfsuid(2)."""
+    _libc.setfsuid(number)
+
+
+def _leave_the_box(flags: int) -> None:
+    """Have these namespaces for oneself; what is mounted from now on is seen by nobody else."""
+    _check(_libc.unshare(flags if os.geteuid() == 0 else flags | _CLONE_NEWUSER))
+    _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
 
 
 def _check(result: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
+from guesthouse.host.fence import Fence
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines import process
 from guesthouse.host.machines.firmware import find_ovmf
@@ -39,10 +40,11 @@ _CGROUP_MARKS = {2: Path("/sys/fs/cgroup/cgroup.controllers"), 1: Path("/sys/fs/
 class LocalFacts:
     """Implements `ports.HostFacts`."""
 
-    def __init__(self, house: House, emulator: Emulator, kvm: Kvm) -> None:
+    def __init__(self, house: House, emulator: Emulator, kvm: Kvm, fence: Fence) -> None:
         self.house = house
         self.emulator = emulator
         self.kvm = kvm
+        self.fence = fence
 
     async def capacity(self) -> Capacity:
         """What this box has, and what is free of it, within the limits of our control group."""
@@ -154,6 +156,16 @@ async def _confinement(facts: LocalFacts) -> list[Finding]:
     return [Finding("confinement", OK, "QEMU runs as you; a daemon that is root gives each machine its own user")]
 
 
+async def _loopback(facts: LocalFacts) -> list[Finding]:
+    try:
+        # Not looked for but put up: what was missing at the daemon's start may be there now.
+        await facts.fence.put_up()
+    except GuesthouseError as error:
+        found = f"guests reach whatever listens on this host's 127.0.0.1, by the address 10.0.2.2: {error}"
+        return [Finding("loopback", WARNING, found, error.hint)]
+    return [Finding("loopback", OK, f"closed to guests by the nftables table {facts.fence.table}")]
+
+
 async def _control_groups(facts: LocalFacts) -> list[Finding]:
     for version, mark in _CGROUP_MARKS.items():
         if mark.exists():
@@ -170,5 +182,6 @@ CHECKS: tuple[Callable[[LocalFacts], Awaitable[list[Finding]]], ...] = (
     _firmware,
     _room,
     _confinement,
+    _loopback,
     _control_groups,
 )

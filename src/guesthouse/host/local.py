@@ -21,6 +21,7 @@ from guesthouse.host.disks import DiskFiles, LocalDisks
 from guesthouse.host.durable import keep_end
 from guesthouse.host.facts import LocalFacts
 from guesthouse.host.feed import Feed
+from guesthouse.host.fence import fenced
 from guesthouse.host.guests import LocalGuestFiles, LocalGuests
 from guesthouse.host.images import workroom
 from guesthouse.host.images.shelf import ImageShelf
@@ -93,7 +94,7 @@ async def open_host(
     house.cache.mkdir(parents=True, exist_ok=True)
     _sweep(house)
     await workroom.sweep(house.images)
-    async with asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks, fenced(house, tasks) as fence:
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
@@ -107,7 +108,7 @@ async def open_host(
                 files=LocalGuestFiles(runs),
                 images=ImageShelf(house),
                 disks=LocalDisks(files),
-                facts=LocalFacts(house, emulator, kvm),
+                facts=LocalFacts(house, emulator, kvm, fence),
                 keys=HouseKeyring(house.keys),
             )
         finally:

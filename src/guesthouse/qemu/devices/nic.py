@@ -4,7 +4,7 @@ Choices
 -------
 ``ipv6: false``   Few hosts have it everywhere; a guest that is offered IPv6 waits for it in vain first.
 ``restrict``      Left off: the guest may go out. It then also reaches services on the host's loopback by the
-                  address 10.0.x.2, which QEMU 7.2 cannot forbid; a network of its own is what keeps tenants apart.
+                  address 10.0.x.2, which QEMU 7.2 cannot forbid; `host.fence` does, by QEMU's user.
 ``dns``           libslirp's own forwarder, which follows the host's resolv.conf.
 ``hostname``      Given over DHCP, so that images without cloud-init have a name too.
 ``net``           A subnet for each NIC: two of them on one subnet would confuse the guest's routes.
