@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from guesthouse.store import SqlStore, open_store
 
@@ -24,5 +25,5 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[SqlStore]:
     """A store on it."""
-    async with open_store(url) as store:
+    async with open_store(url, lock_timeout_s=PATIENCE_S) as store:
         yield store

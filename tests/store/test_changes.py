@@ -10,10 +10,16 @@ from tests.postgres import Server
 from tests.store import making
 
 from guesthouse.store import SqlStore, open_store
-from guesthouse.store.changes import Bell
+from guesthouse.store.changes import Bell, Watch
 from guesthouse.store.sql_store import SqlTransaction
 
-LESS_THAN_A_POLL_S = 4
+
+def without_polling(store: SqlStore) -> Watch:
+    """A watch that learns of commits by being told alone."""
+    watch = store.watch()
+    assert isinstance(watch, Watch)
+    watch._poll_s = None
+    return watch
 
 
 async def names(store: SqlStore) -> list[str]:
@@ -72,11 +78,11 @@ async def fail(transaction: SqlTransaction) -> None:
 async def test_commits_of_another_process_are_heard(postgres: Server, postgres_database: str) -> None:
     url = postgres.url(postgres_database)
     async with open_store(url) as here, open_store(url) as there:
-        watch = here.watch()
+        watch = without_polling(here)
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
         await add(there, "a")
-        async with asyncio.timeout(LESS_THAN_A_POLL_S):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
         assert await names(here) == ["a"]
 
@@ -84,16 +90,16 @@ async def test_commits_of_another_process_are_heard(postgres: Server, postgres_d
 async def test_a_broken_line_is_opened_again(postgres: Server, postgres_database: str) -> None:
     url = postgres.url(postgres_database)
     async with open_store(url) as here, open_store(url) as there:
-        watch = here.watch()
+        watch = without_polling(here)
         await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
         await postgres.end_connections(postgres_database)
-        async with asyncio.timeout(LESS_THAN_A_POLL_S):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
             await anext(watch)
         waiting = asyncio.ensure_future(anext(watch))
         await add(there, "b")
-        async with asyncio.timeout(LESS_THAN_A_POLL_S):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
         assert await names(here) == ["b"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.patience import PATIENCE_S
 from tests.store import making
 
 from guesthouse.model.machine import MachineRow, MachineSpec
@@ -89,7 +90,10 @@ async def cpu_ms(work: Callable[[], Any]) -> float:
     return min(times)
 
 
-async def test_a_thousand_machines_are_listed_at_once(store: SqlStore) -> None:
+async def test_a_thousand_machines_cost_little_more_than_the_driver_takes_for_them(
+    url: str, store: SqlStore, statements: list[tuple[str, Any]]
+) -> None:
+    """Both are measured here: how fast this box is does not matter, nor how busy."""
     home = await making.fill(store)
     async with store.write() as transaction:
         for number in range(1000):
@@ -104,7 +108,19 @@ async def test_a_thousand_machines_are_listed_at_once(store: SqlStore) -> None:
         async with store.read() as transaction:
             assert len(await transaction.machines.scan(project=home.id, name="m567")) == 1
 
-    assert await cpu_ms(scan) <= 15
-    assert await cpu_ms(find) <= 3
-    async with asyncio.timeout(30):
+    statements.clear()
+    list_ms = await cpu_ms(scan)
+    (statement, parameters) = next(each for each in statements if "FROM machines" in each[0])
+    engine = locate(url).reader()
+
+    async def bare() -> None:
+        async with engine.connect() as connection:
+            assert len((await connection.exec_driver_sql(statement, parameters)).all()) == 1000
+
+    try:
+        assert list_ms <= 10 * await cpu_ms(bare)
+    finally:
+        await engine.dispose()
+    assert await cpu_ms(find) <= list_ms / 2
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(find() for _ in range(50)))

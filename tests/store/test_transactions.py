@@ -18,7 +18,7 @@ from guesthouse.store import SqlStore, open_store
 @pytest.fixture
 async def second(url: str, store: SqlStore) -> AsyncIterator[SqlStore]:
     """Another store on the same database, as another process has it."""
-    async with open_store(url) as second:
+    async with open_store(url, lock_timeout_s=PATIENCE_S) as second:
         yield second
 
 

@@ -31,6 +31,8 @@ from guesthouse.store import failures
 
 # A read takes a millisecond of one processor: more at once would only be more threads, or server processes.
 _READERS = 6
+# A server of ours that is there answers at once. What stops in a transaction would keep all writers waiting.
+_CONNECT_TIMEOUT_S, _COMMAND_TIMEOUT_S, _IDLE_TIMEOUT_S = 10, 20, 30
 # "guesthou" read as a number: the advisory lock of writers, and what they tell on commit.
 _LOCK = 0x6775657374686F75
 CHANNEL = "guesthouse"
@@ -86,14 +88,14 @@ def _postgresql(lock_timeout_s: float) -> Database:
     settings = {
         "application_name": "guesthouse",
         "lock_timeout": f"{lock_timeout_s * 1000:.0f}",
-        "idle_in_transaction_session_timeout": f"{lock_timeout_s * 3000:.0f}",
+        "idle_in_transaction_session_timeout": f"{_IDLE_TIMEOUT_S * 1000:.0f}",
         "jit": "off",
     }
     common = {
         "pool_pre_ping": True,  # a server that was restarted meanwhile is no error to anyone
         "connect_args": {
-            "timeout": lock_timeout_s,
-            "command_timeout": 3 * lock_timeout_s,
+            "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": lock_timeout_s + _COMMAND_TIMEOUT_S,
             "server_settings": settings,
         },
     }
