@@ -114,15 +114,16 @@ def _ended(host: FakeMachines, step: Step, desired: Desired, before: Observed) -
     return replace(before, process=None)
 
 
-def _realised(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
-    """The process has the wanted disks, NICs and memory; the rest waits for its next start."""
-    assert before.process is not None
-    wanted = desired.machine.spec
-    spec = msgspec.structs.replace(
-        before.process.spec, disks=wanted.disks, nics=wanted.nics, memory_mib=wanted.memory_mib
-    )
-    forwards = tuple(forward for nic in wanted.nics for forward in nic.forwards)
-    return replace(before, process=replace(before.process, spec=spec, forwards=forwards))
+def _realised(field: str) -> Callable[..., Observed]:
+    """The process has the wanted disks, NICs or memory; the rest waits for its turn, or for the next start."""
+
+    def change(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+        assert before.process is not None
+        spec = msgspec.structs.replace(before.process.spec, **{field: getattr(desired.machine.spec, field)})
+        forwards = tuple(forward for nic in spec.nics for forward in nic.forwards)
+        return replace(before, process=replace(before.process, spec=spec, forwards=forwards))
+
+    return change
 
 
 def _sized(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
@@ -150,12 +151,12 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     plan.Pause: _process(runstate="paused"),
     plan.Shutdown: _ended,
     plan.Kill: _ended,
-    plan.PlugDisk: _realised,
-    plan.UnplugDisk: _realised,
-    plan.PlugNic: _realised,
-    plan.UnplugNic: _realised,
-    plan.SetForwards: _realised,
-    plan.SetMemory: _realised,
+    plan.PlugDisk: _realised("disks"),
+    plan.UnplugDisk: _realised("disks"),
+    plan.PlugNic: _realised("nics"),
+    plan.UnplugNic: _realised("nics"),
+    plan.SetForwards: _realised("nics"),
+    plan.SetMemory: _realised("memory_mib"),
     plan.RemoveDisk: _without,
     plan.RemoveFolder: _bare,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -19,6 +20,7 @@ from guesthouse.decide.plan import (
     Observed,
     ProcessSeen,
     Step,
+    hot_pluggable,
     lapse,
     plan,
     waiting_for_restart,
@@ -37,6 +39,7 @@ def perform(step: Step, desired: Desired, observed: Observed) -> Observed:
             disks[disk.id] = DiskSeen(disk.size_mib)
             return replace(observed, disks=disks)
         case p.RemoveDisk(disk):
+            assert process is None or disk.id not in {held.disk for held in process.spec.disks}
             del disks[disk.id]
             return replace(observed, disks=disks)
         case p.WriteSeed():
@@ -135,11 +138,22 @@ MACHINES = st.builds(
 )
 
 
-def desired_of(machine: Machine) -> Desired:
+LEAVING = st.sets(st.sampled_from(["root", "data", "more"]))
+
+
+def desired_of(machine: Machine, leaving: Iterable[str] = ()) -> Desired:
+    """With disks of these names leaving, but for those that the description names."""
     disks = tuple(
         Disk(id=spec.disk, project="p", name=spec.name, size_mib=spec.size_mib) for spec in machine.spec.disks
     )
-    return Desired(machine=machine, disks=disks)
+    named = {disk.name for disk in disks}
+    return Desired(
+        machine=machine,
+        disks=disks,
+        leaving=tuple(
+            Disk(id=f"id-{name}", project="p", name=name, size_mib=1) for name in sorted(leaving) if name not in named
+        ),
+    )
 
 
 class Life(RuleBasedStateMachine):
@@ -150,10 +164,10 @@ class Life(RuleBasedStateMachine):
         self.observed = Observed()
         self.desired: Desired | None = None
 
-    @rule(machine=MACHINES, interrupted_after=st.none() | st.integers(0, 3))
-    def ask(self, machine: Machine, interrupted_after: int | None) -> None:
+    @rule(machine=MACHINES, leaving=LEAVING, interrupted_after=st.none() | st.integers(0, 3))
+    def ask(self, machine: Machine, leaving: set[str], interrupted_after: int | None) -> None:
         """A new desired state; its daemon may die after a few steps, and the next request comes in between."""
-        self.desired = desired_of(machine)
+        self.desired = desired_of(machine, leaving)
         if interrupted_after is None:
             return
         for _ in range(interrupted_after):
@@ -179,6 +193,8 @@ class Life(RuleBasedStateMachine):
 
     def _check(self, desired: Desired, observed: Observed) -> None:
         machine, process = desired.machine, observed.process
+        held = {disk.disk for disk in process.spec.disks if not hot_pluggable(disk)} if process else set()
+        assert {disk.id for disk in desired.leaving} & set(observed.disks) <= held
         if machine.deleting:
             assert process is None
             assert not observed.folder
@@ -287,6 +303,23 @@ def test_lapses(runstate: str | None, expected: str) -> None:
     assert lapse(desired_of(wanted), seen) == expected
     on_the_way = msgspec.structs.replace(wanted, observed_generation=1)
     assert lapse(desired_of(on_the_way), seen) == ""
+
+
+def test_a_disk_leaves_when_the_guest_has_let_go_of_it() -> None:
+    wanted = msgspec.structs.replace(machine(), spec=msgspec.structs.replace(machine().spec, disks=()))
+    leaving = Desired(wanted, (), leaving=(Disk(id="d", project="p", name="d", size_mib=10),))
+    _, names = converge(leaving, running(machine()))
+    assert names == ["unplug-disk", "remove-disk"]
+
+
+def test_a_disk_that_cannot_be_unplugged_leaves_when_the_process_ends() -> None:
+    ide = msgspec.structs.replace(machine().spec, disks=(DiskSpec(disk="d", size_mib=10, bus=Bus.IDE),))
+    bare = msgspec.structs.replace(ide, disks=())
+    leaving = (Disk(id="d", project="p", name="d", size_mib=10),)
+    seen, names = converge(Desired(machine(spec=bare), (), leaving=leaving), running(machine(spec=ide)))
+    assert names == []
+    _, names = converge(Desired(machine(Power.STOPPED, spec=bare), (), leaving=leaving), seen)
+    assert names == ["shutdown", "remove-disk"]
 
 
 def test_every_step_has_its_row() -> None:

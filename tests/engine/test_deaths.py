@@ -17,7 +17,8 @@ from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import KINDS
-from guesthouse.model.machine import DiskFormat, NicSpec
+from guesthouse.model.errors import Failed
+from guesthouse.model.machine import DiskFormat, DiskSpec, MachineSpec, NicSpec
 from guesthouse.model.resources import ENDED, Operation, OperationState
 from guesthouse.ports import Store
 
@@ -160,21 +161,57 @@ async def _fresh(store: Store):
     yield host
 
 
-async def test_a_daemon_that_dies_while_undoing(store: Store) -> None:
-    from guesthouse.model.errors import Failed
+WITH_MORE = MachineSpec(
+    name="web",
+    memory_mib=128,
+    disks=(DiskSpec(name="data", disk="data"), DiskSpec(name="new", size_mib=64)),
+    nics=(NicSpec(), NicSpec()),
+)
 
-    host = FakeHost()
-    async with at_work(store, host) as (engine, asker):
-        await with_image(engine, asker)
-    host.machines.faults["resume"] = Failed("no")
-    deaths = Reaper()
-    await play(store, host, Scene((), launch()), deaths)
-    undoing = [n for n, (_, step, _) in enumerate(deaths.seen) if step in ("kill", "remove-disk", "remove-folder")]
-    assert undoing
-    for fatal in undoing:
-        await play(store, host, Scene((), launch(f"m{fatal}")), Reaper(fatal))
+
+@dataclass(frozen=True)
+class Undoing:
+    """A scene whose operation fails at a step, and the steps by which it is undone."""
+
+    scene: Scene
+    failing: str
+    by: set[str]
+
+
+UNDOING = {
+    "launch": Undoing(Scene((), launch()), "resume", {"kill", "remove-disk", "remove-folder"}),
+    "launch with a disk": Undoing(
+        Scene((DISK,), intents.Launch(spec=WITH_MORE)), "resume", {"kill", "remove-disk", "remove-folder"}
+    ),
+    "apply": Undoing(
+        Scene((launch(), DISK), intents.Apply(spec=WITH_MORE)), "plug-nic", {"unplug-disk", "remove-disk"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDOING)
+async def test_killed_at_every_step_of_one_that_fails(store: Store, name: str) -> None:
+    """Whenever the daemon dies, the next one fails as well, and what was there before is there again."""
+    whole = await fail(store, UNDOING[name], fatal=-1)
+    assert UNDOING[name].by <= {step for _, step, _ in whole}
+    for fatal in range(len(whole)):
+        await fail(store, UNDOING[name], fatal)
+
+
+async def fail(store: Store, case: Undoing, fatal: int) -> list[tuple[str, str, str]]:
+    """Play a scene that fails, die at a checkpoint of it, and look at what the next daemon leaves; the checkpoints."""
+    async with _fresh(store) as host:
+        await set_up(store, host, case.scene)
+        async with at_work(store, host) as (engine, asker):
+            expected = await world(engine, asker, host)
+        host.machines.faults[case.failing] = Failed("no")
+        reaper = Reaper(fatal)
+        operation_id = await play(store, host, case.scene, reaper)
         async with at_work(store, host) as (engine, asker):
             await idle(engine, asker)
-            assert await engine.views.machines(asker) == []
-            assert await engine.views.disks(asker) == []
-            assert not any(seen.process or seen.folder or seen.disks for seen in host.machines.seen.values())
+            where = reaper.seen[fatal]
+            assert (await engine.views.operation(asker, operation_id)).state is OperationState.FAILED, where
+            assert await world(engine, asker, host) == expected, where
+            kept = {disk.id for disk in await engine.views.disks(asker)}
+            assert {disk for seen in host.machines.seen.values() for disk in seen.disks} <= kept, where
+        return reaper.seen

@@ -14,7 +14,7 @@ from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
 from guesthouse.model.errors import Conflict, Denied, Failed, Invalid, NoCapacity, NotFound, QuotaExceeded
 from guesthouse.model.machine import DiskFormat, DiskSpec, Forward, MachineSpec, NicSpec, Power, Stage, State
-from guesthouse.model.resources import Operation, OperationState, Quota, Role
+from guesthouse.model.resources import DiskState, Operation, OperationState, Quota, Role
 from guesthouse.ports import Store
 
 
@@ -140,6 +140,85 @@ async def test_a_change_that_fails_is_taken_back(store: Store) -> None:
         after = await machine_of(engine, asker)
         assert after.spec == before.spec
         assert after.memory_mib == 512
+
+
+DATA = DiskSpec(name="data", disk="data")
+NEW = DiskSpec(name="new", size_mib=64)
+
+
+async def its_disks(engine: Engine, asker: Asker) -> dict[str, tuple[DiskState, int, bool]]:
+    """State, size and whether a machine has it, by the names of all disks."""
+    return {disk.name: (disk.state, disk.size_mib, bool(disk.machine)) for disk in await engine.views.disks(asker)}
+
+
+@pytest.mark.parametrize(
+    ("step", "running"),
+    [
+        ("make-disk", True),
+        ("grow-disk", True),
+        ("plug-disk", True),
+        ("plug-nic", True),
+        ("make-disk", False),
+        ("grow-disk", False),
+    ],
+)
+async def test_an_apply_that_fails_takes_back_its_disks_and_no_others(store: Store, step: str, running: bool) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, launch(disks=(DiskSpec(name="own", size_mib=64),)))
+        if not running:
+            await do(engine, asker, intents.Stop(machine="web", force=True))
+        await do(engine, asker, intents.DiskCreate(name="data", size_mib=64))
+        before, disks = await machine_of(engine, asker), await its_disks(engine, asker)
+        host.machines.faults[step] = Failed("no")
+        spec = MachineSpec(
+            name="web",
+            memory_mib=128,
+            disks=(DiskSpec(name="own", size_mib=128), DATA, NEW),
+            nics=(NicSpec(), NicSpec()),
+        )
+        accepted = await engine.accept(asker, intents.Apply(spec=spec))
+        assert isinstance(accepted, Operation)
+        assert (await ended(engine, asker, accepted)).state is OperationState.FAILED
+        assert await its_disks(engine, asker) == disks
+        assert (await machine_of(engine, asker)).spec == before.spec
+        async with store.read() as tx:
+            kept = {disk.id for disk in await tx.disks.select()}
+        assert set(host.machines.seen[before.id].disks) <= kept
+        host.machines.faults.clear()
+        await do(engine, asker, intents.Apply(spec=spec))
+
+
+async def test_a_launch_that_fails_leaves_the_disk_that_it_was_given(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, intents.DiskCreate(name="data", size_mib=64))
+        before = await engine.views.disks(asker)
+        host.machines.faults["resume"] = Failed("no")
+        accepted = await engine.accept(asker, launch(disks=(DATA, NEW)))
+        assert isinstance(accepted, Operation)
+        assert (await ended(engine, asker, accepted)).state is OperationState.FAILED
+        assert await engine.views.machines(asker) == []
+        assert await engine.views.disks(asker) == before
+        assert set(host.machines.seen[accepted.subject].disks) == {before[0].id}
+
+
+async def test_a_disk_that_is_being_detached_does_not_go_with_its_machine(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, launch(disks=(NEW,)))
+        host.machines.gates["unplug-disk"] = asyncio.Event()
+        await engine.accept(asker, intents.DiskDetach(disk="web-new"))
+        deleting = await engine.accept(asker, intents.Delete(machine="web"))
+        host.machines.gates["unplug-disk"].set()
+        assert isinstance(deleting, Operation)
+        assert (await ended(engine, asker, deleting)).state is OperationState.DONE
+        (disk,) = await engine.views.disks(asker)
+        assert (disk.name, disk.machine) == ("web-new", "")
+        assert set(host.machines.seen[deleting.subject].disks) == {disk.id}
 
 
 async def test_one_thing_at_a_time_unless_by_force(store: Store) -> None:

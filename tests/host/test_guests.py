@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -206,6 +206,22 @@ async def _block_device(guest: Guest, serial: str) -> str:
 async def _has_sectors(guest: Guest, name: str, count: int) -> None:
     """The guest's kernel knows that size, soon: a SCSI disk tells that it has grown, and is asked anew."""
     await guest.run("sh", "-c", _UNTIL.format(f"grep -qx {count} /sys/class/block/{name}/size"))
+
+
+async def test_a_disk_that_is_to_leave_does_so_although_its_plug_was_broken_off(guest: Guest) -> None:
+    disk, before = a_disk(size_mib=16), guest.desired
+    await guest.want(changed(before, disks=(disk,), spec={"disks": (attach(disk),)}))
+    run = await guest.host.runs.find(before.machine.id)
+    assert run is not None
+    # As a daemon leaves it that was killed when QEMU had the disk, and before it wrote that down.
+    run.remember(msgspec.structs.replace(run.record, spec=msgspec.structs.replace(run.record.spec, disks=())))
+    assert await guest.want(replace(before, leaving=(disk,))) == ["remove-disk"]
+    assert not (guest.house.disks / f"{disk.id}.qcow2").exists()
+    # What QEMU no longer has can be plugged anew.
+    assert await guest.want(changed(before, disks=(disk,), spec={"disks": (attach(disk),)})) == [
+        "make-disk",
+        "plug-disk",
+    ]
 
 
 async def test_nics_come_and_go_and_ports_move(guest: Guest) -> None:

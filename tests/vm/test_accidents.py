@@ -89,6 +89,28 @@ async def test_a_guest_that_does_not_listen_is_forced(micro_image: BuiltImage) -
         assert qemus(house) == []
 
 
+async def test_a_change_that_is_cancelled_takes_its_new_disk_along(micro_image: BuiltImage) -> None:
+    async with open_house(micro_image) as (house, daemon):
+        await daemon.do("POST", "/disks", {"name": "data", "size_mib": 16})
+        # In its firmware it never lets go of a NIC: the change stands still after its disks are made.
+        await daemon.do("POST", "/machines", small(firmware="bios"))
+        before = left_in(house)
+        disks = [{"name": "data", "disk": "data"}, {"name": "new", "size_mib": 16}]
+        document = small(firmware="bios", nics=[], disks=disks)
+        operation = await daemon.ask("PUT", "/machines/web", document)
+        async with asyncio.timeout(PATIENCE_S):
+            while operation["phase"] != "detaching NIC":
+                wait = f"/operations/{operation['id']}?wait_s=10&after={operation['stamp']}"
+                operation = await daemon.ask("GET", wait)
+        assert len(left_in(house)["disks"]) == len(before["disks"]) + 1
+        await daemon.ask("POST", f"/operations/{operation['id']}/cancel")
+        assert (await daemon.ended(operation["id"]))["state"] == "cancelled"
+        assert left_in(house) == before
+        (disk,) = (await daemon.ask("GET", "/disks"))["items"]
+        assert (disk["name"], disk["machine"]) == ("data", ""), disk
+        assert len((await daemon.ask("GET", "/machines/web"))["spec"]["nics"]) == 1
+
+
 async def test_the_image_vanishes(micro_image: BuiltImage) -> None:
     async with open_house(micro_image) as (house, daemon):
         await daemon.do("POST", "/machines", small())

@@ -4,8 +4,9 @@ Rules
 -----
 1. `plan` is pure and total. Planning again after every step succeeded yields nothing.
 2. Steps come in an order in which each may be killed at any point: the next plan starts from what is there.
-3. A machine that is to go is stopped by force first, then its disks (when they go with it), then its folder.
-4. Disks exist in their size before a process does; the seed is written before the first start.
+3. A machine that is to go is stopped by force first, then its disks (those that go with it), then its folder.
+4. Disks exist in their size before a process does; the seed is written before the first start. A disk that is to
+   leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
    and are named by `waiting_for_restart`. They never cause a step.
 6. A process starts with its vCPUs standing still and no port forwarded: both come as steps after it, the
@@ -27,8 +28,9 @@ from guesthouse.model.resources import Disk, Image
 class Desired:
     """All that the host needs to know of a machine: the record and the resources that its spec names.
 
-    `disks` are the records behind `machine.spec.disks`, in that order; `leaving` are disks of this machine that
-    its spec no longer names. `authorized_keys` are public keys of the project beside those of the spec.
+    `disks` are the records behind `machine.spec.disks`, in that order; `leaving` are disks of this machine that are
+    to be removed: an undone operation made them. `authorized_keys` are public keys of the project beside those of
+    the spec.
     """
 
     machine: Machine
@@ -37,6 +39,7 @@ class Desired:
     images: tuple[Image, ...] = ()
     authorized_keys: tuple[str, ...] = ()
     project_number: int = 0
+    leaving: tuple[Disk, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Step, ...]:
         steps += _stop(machine.stop_timeout_s, process)
         process = None
     steps += _disks(desired, observed)
+    steps += _leaving(desired, observed, process)
     if machine.power is Power.STOPPED:
         return tuple(steps)
     if process is None:
@@ -235,8 +239,10 @@ def plan(desired: Desired, observed: Observed) -> tuple[Step, ...]:
 
 def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     steps: list[Step] = [Kill()] if observed.process else []
+    going = {disk.id: disk for disk in desired.leaving}
     if desired.machine.deleting is Deleting.WITH_DISKS:
-        steps += [RemoveDisk(disk) for disk in desired.disks if disk.id in observed.disks]
+        going |= {disk.id: disk for disk in desired.disks}
+    steps += [RemoveDisk(disk) for disk in going.values() if disk.id in observed.disks]
     if observed.folder:
         steps.append(RemoveFolder())
     return tuple(steps)
@@ -259,6 +265,11 @@ def _disks(desired: Desired, observed: Observed) -> list[Step]:
         elif seen.size_mib < disk.size_mib:
             steps.append(GrowDisk(disk))
     return steps
+
+
+def _leaving(desired: Desired, observed: Observed, process: ProcessSeen | None) -> list[Step]:
+    held = {disk.disk for disk in process.spec.disks} if process else set()
+    return [RemoveDisk(disk) for disk in desired.leaving if disk.id in observed.disks and disk.id not in held]
 
 
 def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:

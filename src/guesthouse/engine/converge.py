@@ -26,9 +26,10 @@ from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.records import end_operation, load_desired, tell
+from guesthouse.engine.undo import desired_before, take_back_disks
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
-from guesthouse.model.machine import Deleting, Machine, MachineSpec, MachineStatus, Power, Stage, State
-from guesthouse.model.resources import ENDED, Operation, OperationState
+from guesthouse.model.machine import Deleting, Machine, MachineStatus, Power, Stage, State
+from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState
 from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -155,28 +156,23 @@ class Converge:
 
     async def _undo(self, desired: Desired, operation: Operation, error: GuesthouseError) -> None:
         """Write the desired state that undoes the operation; it ends when that is reached."""
-        undo = KINDS[operation.kind].undo
         machine = desired.machine
-        if undo is Undo.NOTHING:
+        if KINDS[operation.kind].undo is Undo.NOTHING:
             async with self.store.write() as tx:
                 await end_operation(tx, operation, _ending(operation, error), error)
             self.board.forget(operation.id)
             return
         async with self.store.write() as tx:
-            if undo is Undo.REMOVE:
-                changes: dict[str, Any] = {"deleting": Deleting.WITH_DISKS, "power": Power.STOPPED}
-            else:
-                changes = await _former(tx, operation)
-            written = await tx.machines.update(
-                machine.id, {"generation": machine.generation}, generation=machine.generation + 1, **changes
-            )
-            if written:
+            generation, changes = machine.generation + 1, desired_before(operation)
+            expect = {"generation": machine.generation}
+            if await tx.machines.update(machine.id, expect, generation=generation, **changes):
+                await take_back_disks(tx, operation)
                 await tx.operations.update(
                     operation.id,
                     {"epoch": operation.epoch},
                     state=OperationState.UNDOING,
                     error=error.as_dict(),
-                    generation=machine.generation + 1,
+                    generation=generation,
                 )
                 await tell(tx, f"{operation.kind}.undoing", operation, error=error.as_dict())
         self.board.changes.ring(operation.id, machine.id)
@@ -211,9 +207,8 @@ class Converge:
         seen = _seen(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
         async with self.store.write() if changed or operation else self.store.read() as tx:
-            if changed:
-                await tx.machines.update(machine.id, {"generation": machine.generation}, **changed)
-                await _free_left_disks(tx, machine)
+            if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
+                await _release_disks(tx, machine, observed)
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
             if operation is not None and operation.generation <= machine.generation:
@@ -223,11 +218,7 @@ class Converge:
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
         machine = desired.machine
         async with self.store.write() as tx:
-            for disk in await tx.disks.select(machine=machine.id):
-                if machine.deleting is Deleting.WITH_DISKS:
-                    await tx.disks.delete(disk.id)
-                else:
-                    await tx.disks.update(disk.id, {}, machine="")
+            await _forget_disks(tx, machine)
             await tx.machines.delete(machine.id)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
@@ -281,31 +272,25 @@ def _crash(machine: Machine) -> GuesthouseError:
     )
 
 
-async def _former(tx: Transaction, operation: Operation) -> dict[str, Any]:
-    """The desired state before the operation, as columns to write back."""
-    previous = operation.context["previous"]
-    spec = msgspec.convert(previous["spec"], MachineSpec)
-    for disk_id, size_mib in previous["disk_sizes"].items():
-        await tx.disks.update(disk_id, {}, size_mib=size_mib)
-    power = Power(previous["power"])
-    if operation.kind == "machine.restart":
-        power = Power.STOPPED
-    return {
-        "power": power,
-        "spec": spec,
-        "name": spec.name,
-        "vcpus": spec.vcpus,
-        "memory_mib": spec.memory_mib,
-        "nics": len(spec.nics),
-        "autostart": spec.autostart,
-    }
-
-
-async def _free_left_disks(tx: Transaction, machine: Machine) -> None:
-    """Disks that the description no longer names, and the guest has let go of, are free."""
+async def _release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Disks that the description no longer names, and the guest has let go of, are free; or gone, if they are to go."""
     named = {disk.disk for disk in machine.spec.disks}
     for disk in await tx.disks.select(machine=machine.id):
-        if disk.id not in named:
+        if disk.id in named:
+            continue
+        if disk.state is not DiskState.DELETING:
+            await tx.disks.update(disk.id, {}, machine="")
+        elif disk.id not in observed.disks:
+            await tx.disks.delete(disk.id)
+
+
+async def _forget_disks(tx: Transaction, machine: Machine) -> None:
+    """The disks of a machine that is gone: those that went with it are forgotten, the others are free."""
+    gone = {disk.disk for disk in machine.spec.disks} if machine.deleting is Deleting.WITH_DISKS else set()
+    for disk in await tx.disks.select(machine=machine.id):
+        if disk.id in gone or disk.state is DiskState.DELETING:
+            await tx.disks.delete(disk.id)
+        else:
             await tx.disks.update(disk.id, {}, machine="")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from guesthouse.decide.plan import Desired
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine
-from guesthouse.model.resources import Event, Operation, OperationState
+from guesthouse.model.resources import DiskState, Event, Operation, OperationState
 from guesthouse.ports import Transaction
 
 
@@ -18,11 +18,13 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     image = await tx.images.get(machine.image) if machine.image else None
     below = {disk.image for disk in attached.values() if disk.image}
     images = tuple([found for id in sorted(below) if (found := await tx.images.get(id)) is not None])
+    leaving = tuple(disk for disk in attached.values() if disk.state is DiskState.DELETING)
     keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
     project = await tx.projects.get(machine.project)
     return Desired(
         machine=machine,
         disks=disks,
+        leaving=leaving,
         image=image,
         images=images,
         authorized_keys=keys,

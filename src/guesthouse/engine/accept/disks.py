@@ -11,6 +11,7 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import refuse_held_disk
 from guesthouse.engine.accept.machines import desired
 from guesthouse.engine.accept.room import check_project, check_space
+from guesthouse.engine.undo import Touched
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, Power
 from guesthouse.model.names import check_name
@@ -104,7 +105,7 @@ async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
         for spec in machine.spec.disks
     )
     spec = msgspec.structs.replace(machine.spec, disks=disks)
-    return await desired(desk, machine, "disk.resize", {disk.id: disk.size_mib}, spec=spec)
+    return await desired(desk, machine, "disk.resize", Touched(grew={disk.id: disk.size_mib}), spec=spec)
 
 
 async def convert(desk: Desk, intent: intents.DiskConvert) -> Operation:

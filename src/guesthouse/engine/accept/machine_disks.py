@@ -6,20 +6,23 @@ import msgspec
 
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_project
+from guesthouse.engine.undo import Touched
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
 from guesthouse.model.resources import Disk, DiskState, Image
 
 
-async def make_disks(desk: Desk, machine_id: str, spec: MachineSpec, image: Image) -> MachineSpec:
+async def make_disks(desk: Desk, machine_id: str, spec: MachineSpec, image: Image) -> tuple[MachineSpec, Touched]:
     """Write down the disks that the machine brings along; a disk that exists already must be free."""
     disks: list[DiskSpec] = []
+    made: list[str] = []
     for disk in spec.disks:
         if disk.disk:
             disks.append(await _take_disk(desk, machine_id, disk))
         else:
             disks.append(await _new_disk(desk, machine_id, spec.name, disk, image))
-    return msgspec.structs.replace(spec, disks=tuple(disks))
+            made.append(disks[-1].disk)
+    return msgspec.structs.replace(spec, disks=tuple(disks)), Touched(made=tuple(made))
 
 
 async def _new_disk(desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image) -> DiskSpec:
@@ -67,22 +70,25 @@ def refuse_held_disk(disk: Disk, machine_id: str) -> None:
         )
 
 
-async def adopt_disks(desk: Desk, machine: Machine, spec: MachineSpec, image: Image) -> MachineSpec:
+async def adopt_disks(desk: Desk, machine: Machine, spec: MachineSpec, image: Image) -> tuple[MachineSpec, Touched]:
     """For `apply`: new disks are made, named ones taken, larger ones grown; those left out are detached later."""
     has = {disk.disk for disk in machine.spec.disks}
     fresh = tuple(disk for disk in spec.disks if disk.disk not in has)
-    made = await make_disks(desk, machine.id, msgspec.structs.replace(spec, disks=fresh), image)
-    by_name = {disk.name: disk for disk in made.disks}
+    added, touched = await make_disks(desk, machine.id, msgspec.structs.replace(spec, disks=fresh), image)
+    by_name = {disk.name: disk for disk in added.disks}
+    grew: dict[str, int] = {}
     for disk in spec.disks:
         if disk.disk in has:
-            await _grow(desk, disk)
-    return msgspec.structs.replace(spec, disks=tuple(by_name.get(disk.name, disk) for disk in spec.disks))
+            grew |= await _grow(desk, disk)
+    disks = tuple(by_name.get(disk.name, disk) for disk in spec.disks)
+    return msgspec.structs.replace(spec, disks=disks), msgspec.structs.replace(touched, grew=grew)
 
 
-async def _grow(desk: Desk, disk: DiskSpec) -> None:
+async def _grow(desk: Desk, disk: DiskSpec) -> dict[str, int]:
+    """Want a disk as large as is written; its former size (MiB) by its id if that is more."""
     record = await desk.disk(disk.disk)
     if not disk.size_mib or disk.size_mib == record.size_mib:
-        return
+        return {}
     if disk.size_mib < record.size_mib:
         raise Invalid(
             f"disk {record.name} cannot shrink from {record.size_mib} to {disk.size_mib} MiB",
@@ -92,3 +98,4 @@ async def _grow(desk: Desk, disk: DiskSpec) -> None:
         )
     await check_project(desk, disk_mib=disk.size_mib - record.size_mib)
     await desk.tx.disks.update(record.id, {}, size_mib=disk.size_mib)
+    return {record.id: record.size_mib}

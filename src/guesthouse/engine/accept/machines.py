@@ -20,6 +20,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_name,
     refuse_taken_ports,
 )
+from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
 from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.names import check_name, generate_name
@@ -41,7 +42,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
     machine_id = desk.new_id()
-    spec = await make_disks(desk, machine_id, spec, image)
+    spec, touched = await make_disks(desk, machine_id, spec, image)
     machine = await desk.tx.machines.insert(
         Machine(
             id=machine_id,
@@ -54,7 +55,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
             **_columns(spec),
         )
     )
-    return await desk.open("machine.launch", machine, generation=machine.generation)
+    return await desk.open("machine.launch", machine, generation=machine.generation, context=kept(touched))
 
 
 async def start(desk: Desk, intent: intents.Start) -> Operation:
@@ -145,7 +146,8 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
                 hint="delete the machine and launch it anew",
             )
     spec = match_disks(machine.spec, complete(desk.random, spec, image))
-    return await _change_to(desk, machine, await adopt_disks(desk, machine, spec, image))
+    spec, touched = await adopt_disks(desk, machine, spec, image)
+    return await _change_to(desk, machine, spec, touched)
 
 
 async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
@@ -174,26 +176,15 @@ async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation
 # --- what they share -----------------------------------------------------------------------------------------
 
 
-async def desired(
-    desk: Desk, machine: Machine, kind: str, disk_sizes: dict[str, int] | None = None, **changes: Any
-) -> Operation:
-    """Write a new desired state, one generation up, and the operation that wants it and could restore the old.
-
-    `disk_sizes` are the former sizes (MiB by disk id) of disks that grow along.
-    """
-    previous = {
-        "power": machine.power.value,
-        "spec": msgspec.to_builtins(machine.spec),
-        "restart_epoch": machine.restart_epoch,
-        "disk_sizes": disk_sizes or {},
-    }
+async def desired(desk: Desk, machine: Machine, kind: str, touched: Touched = UNTOUCHED, **changes: Any) -> Operation:
+    """Write a new desired state, one generation up, and the operation that wants it and could restore the old."""
     generation = machine.generation + 1
     written = await desk.tx.machines.update(
         machine.id, {"generation": machine.generation}, generation=generation, **changes
     )
     assert written, "a write transaction has the machine for itself"
     renamed = msgspec.structs.replace(machine, name=changes.get("name", machine.name))
-    return await desk.open(kind, renamed, machine=machine.id, generation=generation, context={"previous": previous})
+    return await desk.open(kind, renamed, machine=machine.id, generation=generation, context=kept(touched, machine))
 
 
 async def _set_power(
@@ -209,7 +200,7 @@ async def _set_power(
     return await desired(desk, machine, kind, power=power, **changes)
 
 
-async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec) -> Operation:
+async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: Touched = UNTOUCHED) -> Operation:
     check_spec(spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
         await check_memory(desk, spec.memory_mib - machine.memory_mib)
@@ -217,11 +208,13 @@ async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec) -> Operati
     await check_project(desk, **more)
     old = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
     await refuse_taken_ports(desk, spec.nics, old)
-    return await _respec(desk, machine, spec, "machine.change")
+    return await _respec(desk, machine, spec, "machine.change", touched)
 
 
-async def _respec(desk: Desk, machine: Machine, spec: MachineSpec, kind: str) -> Operation:
-    return await desired(desk, machine, kind, spec=spec, name=spec.name, **_columns(spec))
+async def _respec(
+    desk: Desk, machine: Machine, spec: MachineSpec, kind: str, touched: Touched = UNTOUCHED
+) -> Operation:
+    return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **_columns(spec))
 
 
 def _columns(spec: MachineSpec) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Observer:
         """The machine as it is; adopts a process that an earlier daemon left running."""
         folder = self.runs.folder(desired.machine.id)
         seen = await self._process(folder)
-        disks = {disk.id: found for disk in desired.disks if (found := self.disks.see(disk)) is not None}
+        known = (*desired.disks, *desired.leaving)
+        disks = {disk.id: found for disk in known if (found := self.disks.see(disk)) is not None}
         return Observed(
             disks=disks,
             folder=folder.path.is_dir(),

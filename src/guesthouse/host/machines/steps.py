@@ -50,6 +50,7 @@ from guesthouse.host.machines.starting import Starter
 from guesthouse.host.seed import keep_host_key, render_seed
 from guesthouse.model.errors import Conflict
 from guesthouse.model.house import House
+from guesthouse.model.machine import DiskSpec
 from guesthouse.ports import Progress
 from guesthouse.qemu import hotplug
 from guesthouse.qemu.messages import PAUSE, RESUME
@@ -161,6 +162,10 @@ async def _set_memory(hands: Hands, step: SetMemory, desired: Desired, progress:
 
 
 async def _remove_disk(hands: Hands, step: RemoveDisk, desired: Desired, progress: Progress) -> None:
+    run = await hands.runs.find(desired.machine.id)
+    if run is not None:
+        # A plug that was broken off may have left it with QEMU, though the record does not name it.
+        await plugging.unplug_disk(run, DiskSpec(name=step.disk.name, disk=step.disk.id))
     hands.disks.remove(step.disk)
 
 
