@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import msgspec
 import pytest
 from tests.engine.house import PATIENCE_S, at_work, do, ended, launch, with_image
 from tests.hosts import FakeHost
@@ -374,6 +375,24 @@ async def test_apply_makes_and_changes(store: Store) -> None:
         assert [nic.mac for nic in second.spec.nics] == [nic.mac for nic in first.spec.nics]
         assert sorted(disk.name for disk in second.spec.disks) == ["data", "root"]
         assert second.status.pending_restart == ("vcpus",)
+
+
+async def test_the_disks_of_an_apply_need_room_as_those_of_a_launch_do(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, launch(disks=(DiskSpec(name="root", size_mib=64), NEW)))
+        await engine.accept(asker, intents.ProjectChange(project="default", quota=Quota(disk_mib=200)))
+        larger, more = msgspec.structs.replace(NEW, size_mib=137), DiskSpec(name="more", size_mib=73)
+        for disks in ((larger,), (NEW, more)):
+            with pytest.raises(QuotaExceeded, match="disk"):
+                await engine.accept(asker, intents.Apply(spec=MachineSpec(name="web", disks=disks)))
+        await engine.accept(asker, intents.ProjectChange(project="default", quota=Quota()))
+        host.facts.has = replace(host.facts.has, disk_free_mib=100)
+        thick = msgspec.structs.replace(more, thin=False)
+        with pytest.raises(NoCapacity, match="disk space"):
+            await engine.accept(asker, intents.Apply(spec=MachineSpec(name="web", disks=(NEW, thick))))
+        await do(engine, asker, intents.Apply(spec=MachineSpec(name="web", disks=(NEW, more))))
 
 
 async def test_disks(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.room import check_project
+from guesthouse.engine.accept.room import check_project, check_space
 from guesthouse.engine.undo import Touched
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
@@ -74,6 +74,9 @@ async def adopt_disks(desk: Desk, machine: Machine, spec: MachineSpec, image: Im
     """For `apply`: new disks are made, named ones taken, larger ones grown; those left out are detached later."""
     has = {disk.disk for disk in machine.spec.disks}
     fresh = tuple(disk for disk in spec.disks if disk.disk not in has)
+    new = [disk for disk in fresh if not disk.disk]
+    await check_project(desk, disk_mib=sum(disk.size_mib for disk in new))
+    await check_space(desk, sum(disk.size_mib for disk in new if not disk.thin))
     added, touched = await make_disks(desk, machine.id, msgspec.structs.replace(spec, disks=fresh), image)
     by_name = {disk.name: disk for disk in added.disks}
     grew: dict[str, int] = {}
@@ -96,6 +99,8 @@ async def _grow(desk: Desk, disk: DiskSpec) -> dict[str, int]:
             value=disk.size_mib,
             hint="make a smaller disk and copy inside the guest",
         )
-    await check_project(desk, disk_mib=disk.size_mib - record.size_mib)
+    more_mib = disk.size_mib - record.size_mib
+    await check_project(desk, disk_mib=more_mib)
+    await check_space(desk, 0 if record.thin else more_mib)
     await desk.tx.disks.update(record.id, {}, size_mib=disk.size_mib)
     return {record.id: record.size_mib}
