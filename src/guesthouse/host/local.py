@@ -99,7 +99,7 @@ async def open_host(
         runs = Runs(house.machines, tasks, feed)
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         starter = Starter(house, runs, files, emulator, kvm, clock, reached)
-        background = (tasks.create_task(kvm.verdict()), tasks.create_task(_look_at_logs(runs)))
+        background = (tasks.create_task(kvm.verdict()), tasks.create_task(_look_at_logs(house, runs)))
         try:
             yield LocalHost(
                 runs=runs,
@@ -124,13 +124,14 @@ def _sweep(house: House) -> None:
         partial.unlink()
 
 
-async def _look_at_logs(runs: Runs) -> None:
-    """A guest may write to its console for ever: its log keeps the end."""
+async def _look_at_logs(house: House, runs: Runs) -> None:
+    """A guest may write to its console for ever, and a daemon live for years: their logs keep the end."""
     while True:
-        await asyncio.sleep(_LOOK_AT_LOGS_S)
+        _shorten(house.daemon_log)
         for run in runs.held:
             _shorten(run.folder.console_log)
             _shorten(run.folder.qemu_log)
+        await asyncio.sleep(_LOOK_AT_LOGS_S)
 
 
 def _shorten(log: Path) -> None:

@@ -32,6 +32,11 @@ class House:
         return self.home / "daemon.lock"
 
     @property
+    def daemon_log(self) -> Path:
+        """What a daemon in the background says, with tracebacks and the words of its children."""
+        return self.home / "daemon.log"
+
+    @property
     def database(self) -> Path:
         return self.home / "guesthouse.db"
 

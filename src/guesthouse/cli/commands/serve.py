@@ -38,7 +38,8 @@ def _detach(context: Context) -> int:
     """
     house = context.house
     house.home.mkdir(mode=0o711, parents=True, exist_ok=True)
-    log = house.home / "daemon.log"
+    log = house.daemon_log
+    # Appended to, so that the daemon can shorten it in place whoever else writes to it.
     with _ready_socket() as (address, ready), log.open("ab") as output:
         begin = output.tell()
         daemon = subprocess.Popen(
@@ -85,6 +86,7 @@ def _ready_socket() -> Iterator[tuple[str, socket.socket]]:
 
 
 def _last_words(log: Path, begin: int) -> str:
-    """What the daemon wrote to its log since `begin`."""
-    said = log.read_bytes()[begin:].decode(errors="replace").splitlines()[-_LAST_LINES:]
+    """What the daemon wrote to its log since `begin`, or what is left of it where the daemon has shortened it."""
+    written = log.read_bytes()
+    said = written[begin if begin <= len(written) else 0 :].decode(errors="replace").splitlines()[-_LAST_LINES:]
     return "\n".join(said or [f"error: the daemon did not start, and {log} does not say why"]) + "\n"
