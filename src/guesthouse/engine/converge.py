@@ -54,16 +54,18 @@ class Converge:
     boot_id: str
     checkpoint: Checkpoint
 
-    async def __call__(self, machine_id: str, wakes: Wakes) -> None:
-        """Lead the machine to its desired state; returns when it is there, or can get no further."""
-        news = wakes.news
-        while (loaded := await self._load(machine_id)) is not None:
+    async def __call__(self, subject: str, wakes: Wakes) -> bool:
+        """Lead a machine to its desired state; returns when it is there, or can get no further.
+
+        False where there is no such machine: it is gone, or the subject is none.
+        """
+        while (loaded := await self._load(subject, wakes)) is not None:
             then = Then.LOOK
-            while then is Then.LOOK and news == wakes.news:
+            while then is Then.LOOK and not wakes.news:
                 then = await self._advance(*loaded, wakes)
             if then is Then.END:
-                return
-            news = wakes.news
+                return True
+        return False
 
     async def _advance(self, desired: Desired, operation: Operation | None, wakes: Wakes) -> Then:
         """Come one step nearer to what is wanted."""
@@ -80,7 +82,8 @@ class Converge:
             return Then.END
         return await self._take(steps[0], desired, operation, wakes)
 
-    async def _load(self, machine_id: str) -> tuple[Desired, Operation | None] | None:
+    async def _load(self, machine_id: str, wakes: Wakes) -> tuple[Desired, Operation | None] | None:
+        wakes.load()
         async with self.store.read() as tx:
             machine = await tx.machines.get(machine_id)
             if machine is None:
@@ -119,13 +122,13 @@ class Converge:
         return Then.LOOK
 
     async def _perform(self, step: Step, desired: Desired, progress: Any, wakes: Wakes) -> None:
-        """Do it; a wake interrupts it where the step allows that, or where its operation was cancelled."""
+        """Do it; news interrupts it where the step allows that, or where its operation was cancelled."""
         work = asyncio.ensure_future(self.host.perform(step, desired, progress))
         try:
             while not work.done():
                 await wakes.or_done(work)
-                if work.done() or not wakes.take():
-                    continue
+                if work.done() or not wakes.take() or not wakes.news:
+                    continue  # what the machine itself tells while something is done with it is no news
                 if await self._has_news(step, desired):
                     break
         finally:

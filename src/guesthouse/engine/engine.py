@@ -73,9 +73,8 @@ async def open_engine(
     works = Works(store, host.images, host.disks, board, checkpoint)
 
     async def work(subject: str, wakes: Wakes) -> None:
-        async with store.read() as tx:
-            is_machine = await tx.machines.get(subject) is not None
-        await (converge if is_machine else works)(subject, wakes)
+        if not await converge(subject, wakes):
+            await works(subject, wakes)
 
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)

@@ -24,16 +24,20 @@ Work = Callable[[str, "Wakes"], Awaitable[None]]
 
 
 class Wakes:
-    """The wakes of one subject, as its owner sees them; `news` counts those that told of something wanted."""
+    """The wakes of one subject, as its owner sees them; `news` while something may be wanted that it has not loaded."""
 
     def __init__(self) -> None:
         self.interrupt = asyncio.Event()
-        self.news = 0
+        self.news = False
 
     def wake(self, *, news: bool) -> None:
         """There may be something new to look at; `news` where it may be something that is wanted."""
-        self.news += news
+        self.news |= news
         self.interrupt.set()
+
+    def load(self) -> None:
+        """What is wanted is about to be loaded: whatever was told of it until now is no news."""
+        self.news = False
 
     def take(self) -> bool:
         """Whether it was woken since the last time; forgets it."""
