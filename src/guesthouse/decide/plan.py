@@ -119,7 +119,7 @@ class WriteSeed(Step):
 
 @dataclass(frozen=True)
 class Start(Step):
-    """Start the process with its vCPUs standing still; forwards and `Resume` follow as steps of their own."""
+    """Start the process with its ports forwarded and its vCPUs standing still; `Resume` follows."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,24 @@ from guesthouse.qemu import hotplug
 _TRIES = 5
 
 
+def chosen(nic: NicSpec, before: tuple[Forward, ...]) -> tuple[Forward, ...]:
+    """The forwards of a NIC with real ports; `before` are those of the last run."""
+    return tuple(forward if forward.host_port else _choose(forward, before) for forward in nic.forwards)
+
+
+async def set_first_forwards(run: Run, nic: NicSpec) -> None:
+    """Make the forwards that the record of a QEMU just started names; raises as `set_forwards` does."""
+    try:
+        for forward in run.record.forwards[nic.mac]:
+            said = await run.monitor.execute(hotplug.forward_add(run.record.placed, nic.mac, forward))
+            hotplug.check_forward(said, forward)
+    except Failed:
+        # Somebody took a port in between: choose another, or find out who it is.
+        await set_forwards(run, nic)
+    else:
+        run.remember(_realised(run.record, nic))
+
+
 async def set_forwards(run: Run, nic: NicSpec) -> None:
     """Make the forwards of a NIC those of `nic`; raises `Conflict` naming the port that is taken."""
     for forward in run.record.forwards.get(nic.mac, ()):

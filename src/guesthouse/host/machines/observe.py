@@ -70,7 +70,7 @@ class Observer:
 
 async def _see(run: Run) -> ProcessSeen:
     record = run.record
-    status = await run.monitor.execute(STATUS)
+    status, actual_mib = await asyncio.gather(run.monitor.execute(STATUS), _actual_mib(run))
     return ProcessSeen(
         pid=run.process.pid,
         runstate=status["status"],
@@ -82,15 +82,15 @@ async def _see(run: Run) -> ProcessSeen:
         forwards=tuple(forward for row in record.forwards.values() for forward in row),
         ssh_port=run.ssh_port,
         screen=str(run.folder.screen) if record.spec.screen else "",
-        memory_actual_mib=await _actual_mib(run, status["status"]),
+        memory_actual_mib=actual_mib,
         stage=run.stages.stage,
         outcome=run.stages.outcome,
     )
 
 
-async def _actual_mib(run: Run, runstate: str) -> int:
-    """What the balloon leaves the guest, which has taken nothing before it ran."""
-    if run.record.spec.balloon and runstate != "prelaunch":
+async def _actual_mib(run: Run) -> int:
+    """What the balloon leaves the guest."""
+    if run.record.spec.balloon:
         with contextlib.suppress(Refused):  # the guest's driver is not there yet, and so has taken nothing
             return int((await run.monitor.execute(BALLOON))["actual"]) >> 20
     return run.record.boot_memory_mib

@@ -22,7 +22,7 @@ from guesthouse.host.durable import read_from
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines import firmware, qmp
 from guesthouse.host.machines.folder import Folder, Record
-from guesthouse.host.machines.forwarding import set_forwards
+from guesthouse.host.machines.forwarding import chosen, set_first_forwards
 from guesthouse.host.machines.process import Process, prepare_files, spawn, take_lock
 from guesthouse.host.machines.qmp import Gone, Monitor
 from guesthouse.host.machines.runs import Runs, released
@@ -113,10 +113,11 @@ class Starter:
         run = self.runs.hold(folder, process, monitor, record)
         for nic in machine.spec.nics:
             if nic.forwards:
-                await set_forwards(run, nic)
+                await set_first_forwards(run, nic)
 
     def _record(self, desired: Desired, old: Record | None, accelerator: str, capabilities: Capabilities) -> Record:
         spec = desired.machine.spec
+        before = (old.forwards_before | old.forwards) if old else {}
         return Record(
             placed=place(spec, old.placed if old else None, machine_type=capabilities.machine_type()),
             spec=_without_forwards(spec),
@@ -124,7 +125,8 @@ class Starter:
             boot_memory_mib=spec.memory_mib,
             accelerator=accelerator,
             started_at=self.clock(),
-            forwards_before=(old.forwards_before | old.forwards) if old else {},
+            forwards={nic.mac: chosen(nic, before.get(nic.mac, ())) for nic in spec.nics if nic.forwards},
+            forwards_before=before,
         )
 
     def _hand_over(self, desired: Desired, folder: Folder) -> None:
