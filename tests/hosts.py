@@ -229,10 +229,14 @@ class FakeFiles:
 
 
 class FakeImages:
-    """`ports.ImageHost`: every image is 64 MiB with a kernel and a disk. `made` are ids of what is there."""
+    """`ports.ImageHost`: every image is 64 MiB with a kernel and a disk. `made` are ids of what is there.
+
+    `note` is told of each in the end.
+    """
 
     def __init__(self) -> None:
         self.made: set[str] = set()
+        self.note = ""
         self.faults: dict[str, GuesthouseError] = {}
         self.gates: dict[str, asyncio.Event] = {}
 
@@ -248,7 +252,7 @@ class FakeImages:
             return {}
         self.made.add(image.id)
         facts = {"disk": "disk.qcow2", "format": "qcow2", "kernel": "vmlinuz", "initrd": "initrd", "virtual_mib": 64}
-        return {"facts": facts}
+        return {"facts": facts, "result": {"note": self.note} if self.note else {}}
 
     async def discard(self, image: Image, context: Mapping[str, Any]) -> None:
         if context["kind"] != "image.export":

@@ -55,6 +55,17 @@ async def test_phases_are_told_one_line_each(house: Open, guest: Guest) -> None:
     assert len(told) == len(set(told))
 
 
+async def test_what_should_be_known_of_the_work_is_noted_beside_its_result(house: Open, guest: Guest) -> None:
+    house.host.images.note = "the image has no package sources"
+    ended = await guest.ok("image build debian")
+    assert ended.out == "built image debian\n"
+    assert ended.err.splitlines()[-1] == "note: the image has no package sources"
+    assert (await guest.ok("image build debian --name second --quiet")).err == ""
+    ended = await guest.ok("image build debian --name third --json")
+    assert ended.json["result"] == {"note": "the image has no package sources"}
+    assert "note" not in ended.err
+
+
 async def test_quiet_says_the_name_only(guest: Guest) -> None:
     await guest.ok("image build micro --quiet")
     ended = await guest.ok("launch --name web --quiet")

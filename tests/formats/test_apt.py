@@ -72,6 +72,23 @@ def test_a_guest_gets_no_server_that_is_the_hosts_alone(uri: str) -> None:
 def test_a_public_mirror_stays() -> None:
     sources = apt.debian_sources(_DEBIAN, "bookworm")
     assert apt.for_guest(sources) == sources
+    assert apt.left_out(sources) == ""
+
+
+def test_what_a_guest_does_not_get_is_told_without_passwords() -> None:
+    public = Source("http://mirror.example/debian", "bookworm", ("main",))
+    private = (
+        Source("https://me:secret@mirror.example/d", "bookworm", ("main",)),
+        Source("file:/srv/debian", "bookworm-updates", ("main",)),
+        Source("file:/srv/debian", "bookworm-security", ("main",)),
+    )
+    servers = "file:/srv/debian, https://mirror.example/d"
+    assert (
+        apt.left_out(private) == f"the image has no package sources, as this host has them for itself alone: {servers}"
+    )
+    assert apt.left_out((public, *private)) == (
+        f"the image lacks some package sources, as this host has them for itself alone: {servers}"
+    )
 
 
 def test_as_the_guest_has_them(golden: Golden) -> None:

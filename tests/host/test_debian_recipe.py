@@ -31,6 +31,13 @@ def test_what_lies_over_the_packages(golden: Golden, name: str, tunings: tuple[T
     golden(f"debian/{name}.cmdline", " ".join(debian.command_line(tunings)) + "\n")
 
 
+def test_a_built_image_tells_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("12.11\n")
+    private = apt.Source("file:/srv/debian", "bookworm", ("main",))
+    assert debian.described(tmp_path, sources=_SOURCES).note == ""
+    assert "has no package sources" in debian.described(tmp_path, sources=(private,)).note
+
+
 def test_every_tuning_does_something_and_says_why() -> None:
     for number, tuning in enumerate(TUNINGS):
         without = TUNINGS[:number] + TUNINGS[number + 1 :]

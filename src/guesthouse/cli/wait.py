@@ -75,7 +75,10 @@ def operation(context: Context, started: dict[str, Any], deadline: Deadline | No
             asked = {"wait_s": deadline.poll_s(context), "after": seen.get("stamp", "")}
             seen = context.door.ask("GET", path, {key: value for key, value in asked.items() if value != ""})
     context.terminal.clear_progress()
-    return _ended(subject, seen)
+    ended = _ended(subject, seen)
+    if (note := ended["result"].get("note")) and not (context.json or context.quiet):
+        context.terminal.note(f"note: {note}")
+    return ended
 
 
 def _ended(subject: str, seen: dict[str, Any]) -> dict[str, Any]:

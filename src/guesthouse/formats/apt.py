@@ -64,6 +64,16 @@ def for_guest(sources: Iterable[Source]) -> tuple[Source, ...]:
     return tuple(source for source in sources if _is_public(source.uri))
 
 
+def left_out(sources: Iterable[Source]) -> str:
+    """What to tell whoever builds an image of those that a guest does not get; empty where it gets all."""
+    given = list(sources)
+    servers = ", ".join(sorted({_shown(source.uri) for source in given if not _is_public(source.uri)}))
+    if not servers:
+        return ""
+    what = "lacks some package sources" if for_guest(given) else "has no package sources"
+    return f"the image {what}, as this host has them for itself alone: {servers}"
+
+
 def one_line(sources: Iterable[Source]) -> str:
     """As ``sources.list`` writes them."""
     return "".join(
@@ -104,6 +114,11 @@ def _is_debians(target: dict[str, str], release: str) -> bool:
         and target.get("signed-by", KEYRING) == KEYRING
         and target.get("target-of", "deb") == "deb"
     )
+
+
+def _shown(uri: str) -> str:
+    """Without a password."""
+    return re.sub("//[^/]*@", "//", uri)
 
 
 def _is_public(uri: str) -> bool:

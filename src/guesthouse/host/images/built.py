@@ -11,7 +11,8 @@ class BuiltImage:
     """A folder with the files of an image; `disk`, `kernel` and `initrd` are names inside it, None where absent.
 
     An image with a kernel starts by direct kernel boot with `cmdline`; one without a disk runs from memory.
-    `os` is the system's short name (`debian`), `version` its own words for its version (`12.11`).
+    `os` is the system's short name (`debian`), `version` its own words for its version (`12.11`). `note` is what
+    whoever builds it should know.
     """
 
     folder: Path
@@ -21,3 +22,4 @@ class BuiltImage:
     cmdline: str
     os: str
     version: str
+    note: str = ""

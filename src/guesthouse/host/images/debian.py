@@ -116,7 +116,7 @@ async def build_debian(
     try:
         sources = await debian_tree.host_sources(TREE.release)
         tar = await debian_tree.root_tar(TREE, sources, cache, progress)
-        return await _build(tar, overlay(sources, tunings), tunings, work, destination, progress)
+        return await _build(tar, sources, tunings, work, destination, progress)
     finally:
         await asyncio.shield(asyncio.to_thread(remove, work))
 
@@ -132,11 +132,16 @@ def _begin(destination: Path) -> Path:
 
 
 async def _build(
-    tar: Path, files: list[cpio.Entry], tunings: tuple[Tuning, ...], work: Path, destination: Path, progress: Progress
+    tar: Path,
+    sources: tuple[apt.Source, ...],
+    tunings: tuple[Tuning, ...],
+    work: Path,
+    destination: Path,
+    progress: Progress,
 ) -> BuiltImage:
     progress("unpacking")
     over = work / "overlay.tar"
-    over.write_bytes(tarball.archive(files))
+    over.write_bytes(tarball.archive(overlay(sources, tunings)))
     tree = await bootdisk.unpack([tar, over], work)
     image = work / "image"
     image.mkdir()
@@ -147,11 +152,11 @@ async def _build(
     version = (tree.root / "etc/debian_version").read_text().strip()
     (image / _VERSION_FILE).write_text(f"{version}\n")
     await asyncio.to_thread(_publish, image, destination)
-    return described(destination, tunings)
+    return described(destination, tunings, sources)
 
 
-def described(folder: Path, tunings: tuple[Tuning, ...] = TUNINGS) -> BuiltImage:
-    """The image that was built as `folder` with these tunings."""
+def described(folder: Path, tunings: tuple[Tuning, ...] = TUNINGS, sources: tuple[apt.Source, ...] = ()) -> BuiltImage:
+    """The image that was built as `folder` with these tunings, from these sources."""
     return BuiltImage(
         folder=folder,
         disk="disk.qcow2",
@@ -160,6 +165,7 @@ def described(folder: Path, tunings: tuple[Tuning, ...] = TUNINGS) -> BuiltImage
         cmdline=" ".join(command_line(tunings)),
         os="debian",
         version=(folder / _VERSION_FILE).read_text().strip(),
+        note=apt.left_out(sources),
     )
 
 

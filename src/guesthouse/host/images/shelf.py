@@ -125,7 +125,7 @@ class ImageShelf:
             family=job.image.family or recipe,
             user=DEFAULT_USERS.get(built.os, "root"),
         )
-        return {"made": msgspec.to_builtins(facts)}
+        return {"made": msgspec.to_builtins(facts), "result": {"note": built.note} if built.note else {}}
 
     async def resolve(self, job: Job) -> Mapping[str, Any]:
         """Find out what a reference like ``debian:12`` means today."""
