@@ -33,7 +33,7 @@ from tests.patience import PATIENCE_S
 from guesthouse.decide.plan import Desired, Kill, Start
 from guesthouse.host import identity
 from guesthouse.host.local import open_host
-from guesthouse.host.machines import process
+from guesthouse.host.machines import process, runs
 from guesthouse.host.machines.observe import UNRESPONSIVE
 from guesthouse.host.machines.starting import POINTS
 from guesthouse.model.errors import ChildFailed, Failed
@@ -85,6 +85,13 @@ async def test_a_daemon_killed_while_starting_leaves_no_qemu_or_one_that_is_foun
             assert qemus(house) == []
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a QEMU that will never answer."""
+    monkeypatch.setattr(runs, "_GREETING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(runs, "_END_TIMEOUT_S", 1)
+
+
 @contextmanager
 def an_unborn_qemu() -> Iterator[tuple[House, str, Path]]:
     """A house, a QEMU that is born only when something is written to a gate, and the gate."""
@@ -97,7 +104,9 @@ def an_unborn_qemu() -> Iterator[tuple[House, str, Path]]:
         yield house, str(slow), gate
 
 
-async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_started_twice() -> None:
+async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_started_twice(
+    impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desired = wanted()
     with an_unborn_qemu() as (house, slow, gate):
         async with a_daemon(house, desired, "spawned", slow):
@@ -106,6 +115,7 @@ async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_s
             unborn = await host.machines.observe(desired)
             assert unborn.process is not None
             assert (unborn.process.runstate, unborn.process.pid) == (UNRESPONSIVE, 0)
+            monkeypatch.setattr(runs, "_GREETING_TIMEOUT_S", PATIENCE_S)
             await asyncio.to_thread(gate.write_text, "go\n")
             born = await host.machines.observe(desired)
             assert born.process is not None
@@ -114,7 +124,7 @@ async def test_a_daemon_killed_between_fork_and_exec_leaves_a_qemu_that_is_not_s
             assert qemus(house) == [born.process.pid]
 
 
-async def test_a_qemu_that_is_not_born_yet_can_be_killed() -> None:
+async def test_a_qemu_that_is_not_born_yet_can_be_killed(impatient: None) -> None:
     desired = wanted()
     with an_unborn_qemu() as (house, slow, _):
         async with a_daemon(house, desired, "spawned", slow):
@@ -126,7 +136,8 @@ async def test_a_qemu_that_is_not_born_yet_can_be_killed() -> None:
             assert (await host.machines.observe(desired)).process is None
 
 
-async def test_a_qemu_that_hides_from_its_pidfile_can_be_killed() -> None:
+async def test_a_qemu_that_hides_from_its_pidfile_can_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_END_TIMEOUT_S", 1)
     desired = wanted()
     with a_house() as house:
         async with open_host(house) as host:
@@ -173,13 +184,14 @@ async def test_the_end_of_a_qemu_is_told_at_once() -> None:
         assert (await host.machines.observe(desired)).process is None
 
 
-async def test_a_stopped_qemu_is_unresponsive_and_can_be_killed() -> None:
+async def test_a_stopped_qemu_is_unresponsive_and_can_be_killed(request: pytest.FixtureRequest) -> None:
     desired = wanted()
     with a_house() as house:
         async with open_host(house) as host:
             observed, _ = await converge(host, desired)
             assert observed.process is not None
         os.kill(observed.process.pid, signal.SIGSTOP)
+        request.getfixturevalue("impatient")
         async with open_host(house) as host:
             hung = await host.machines.observe(desired)
             assert hung.process is not None

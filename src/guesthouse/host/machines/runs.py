@@ -20,8 +20,9 @@ from guesthouse.host.processes import run as run_program
 from guesthouse.model.errors import ChildFailed, TimedOut
 
 _LOG = logging.getLogger(__name__)
-_GREETING_TIMEOUT_S = 5.0
-_END_TIMEOUT_S = 5
+# A QEMU that answers at all does so in milliseconds, but when the box is busy, or it is just starting.
+_GREETING_TIMEOUT_S = 20.0
+_END_TIMEOUT_S = 20
 
 
 class Runs:
