@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests import bare_qemu
+from tests.caches import alone
 
 from guesthouse.host.images import debian, debian_tree
 from guesthouse.host.images.built import BuiltImage
@@ -49,7 +50,8 @@ async def _cached(cache: Path) -> BuiltImage:
 @pytest.fixture(scope="session")
 def debian_image() -> BuiltImage:
     """The Debian image as users get it."""
-    return asyncio.run(_cached(kept()))
+    with alone(kept()):
+        return asyncio.run(_cached(kept()))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from guesthouse.host.images.built import BuiltImage
-from guesthouse.host.images.micro import build_micro
 
 
 @pytest.fixture
@@ -20,7 +18,6 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(scope="session")
-def micro(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
-    folder = tmp_path_factory.mktemp("micro")
-    return asyncio.run(build_micro(folder / "image", folder / "cache", lambda phase, percent=None: None))
+@pytest.fixture
+def micro(micro_image: BuiltImage) -> BuiltImage:
+    return micro_image

@@ -146,7 +146,7 @@ async def _works(*argv: str) -> bool:
 @contextlib.asynccontextmanager
 async def _working_folder(cache: Path) -> AsyncIterator[Path]:
     """A folder for mmdebstrap, on a real disk, that other user ids of a user namespace can reach too."""
-    prefix = f"guesthouse-{hashlib.sha256(bytes(cache.absolute())).hexdigest()[:12]}-"
+    prefix = _prefix(cache)
     with _alone(cache):
         for left in await asyncio.to_thread(_left_behind, prefix):
             await _remove(left)
@@ -172,6 +172,11 @@ def _alone(cache: Path) -> Iterator[None]:
                 hint="try again when it is done: then they are in the cache",
             ) from error
         yield
+
+
+def _prefix(cache: Path) -> str:
+    """How the names of a cache's working folders begin."""
+    return f"guesthouse-{hashlib.sha256(bytes(cache.absolute())).hexdigest()[:12]}-"
 
 
 def _left_behind(prefix: str) -> list[Path]:

@@ -136,8 +136,9 @@ def _make(folder: Path) -> None:
 
 
 def _put(fresh: Path, place: Path) -> None:
-    # Work and cache may lie on different file systems; a reader of the cache checks what it takes.
-    shutil.move(fresh, place)
+    # Work and cache may lie on different file systems, and another build may just read what is there.
+    with tempfile.TemporaryDirectory(prefix=".put-", dir=place.parent) as folder:
+        Path(shutil.move(fresh, folder)).replace(place)
 
 
 def _is_good(path: Path, package: Package) -> bool:
