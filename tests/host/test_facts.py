@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.host.boxes import a_host
 from tests.patience import PATIENCE_S
+from tests.ports import a_port
 
 from guesthouse.host import kvm
-from guesthouse.host.network_ports import describe_holder, free_port, is_free
+from guesthouse.host.network_ports import describe_holder, is_free
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Forward
 
@@ -69,7 +70,7 @@ async def test_a_missing_qemu_is_found_and_named() -> None:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 async def test_ports_are_free_until_they_are_taken(protocol: str) -> None:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    port = free_port(protocol)
+    port = a_port(protocol)
     async with a_host() as (_, host):
         assert await host.facts.port_is_free(port, protocol)
         with socket.socket(socket.AF_INET, kind) as holder:
@@ -87,9 +88,8 @@ async def test_a_port_that_waits_out_its_last_connection_is_free() -> None:
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(close, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    port = a_port()
+    async with await asyncio.start_server(close, "127.0.0.1", port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await reader.read()
         writer.close()

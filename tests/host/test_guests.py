@@ -23,6 +23,7 @@ from tests.host.boxes import (
     wanted,
 )
 from tests.patience import PATIENCE_S
+from tests.ports import a_port
 
 from guesthouse.decide.plan import Desired, Observed
 from guesthouse.host.images.built import BuiltImage
@@ -64,7 +65,8 @@ class Guest:
 
     async def run(self, *argv: str) -> str:
         """What a program in the guest says."""
-        result = await self.host.guests.execute(self.desired.machine.id, GuestCommand(argv))
+        command = GuestCommand(argv, timeout_s=PATIENCE_S)
+        result = await self.host.guests.execute(self.desired.machine.id, command)
         assert result.exit_status == 0, result
         return result.stdout.decode()
 
@@ -193,7 +195,7 @@ async def test_disks_come_grow_and_go(guest: Guest, bus: Bus) -> None:
     assert (guest.house.disks / f"{disk.id}.qcow2").stat().st_uid == 0
 
 
-_UNTIL = "for try in $(seq 300); do {} && exit 0; sleep 0.1; done; exit 1"  # the guest's kernel takes its time
+_UNTIL = "until {}; do sleep 0.1; done"  # the guest's kernel takes its time
 
 
 async def _block_device(guest: Guest, serial: str) -> str:
@@ -238,9 +240,8 @@ async def test_nics_come_and_go_and_ports_move(guest: Guest) -> None:
 
 async def test_a_taken_port_is_a_conflict_that_names_who_has_it(guest: Guest) -> None:
     before = guest.desired
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    port = a_port()
+    async with await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port):
         nic = NicSpec(mac=MAC, forwards=(Forward(guest_port=22), Forward(guest_port=80, host_port=port)))
         with pytest.raises(Conflict, match=rf"port {port}/tcp of the host is taken: by {_OURS}, process \d+") as caught:
             await guest.want(changed(before, spec={"nics": (nic,)}))
@@ -294,13 +295,23 @@ async def test_a_guest_that_does_not_report_is_looked_at_from_outside(guest: Gue
     looking.cancel()
 
 
-async def test_a_reboot_begins_the_stages_again(guest: Guest) -> None:
+async def test_a_reboot_begins_the_stages_again(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = await guest.host.runs.find(guest.desired.machine.id)
+    assert run is not None
+    stages, reach = [], run.stages.reach
+
+    def spy(stage: Stage, *outcome: Outcome | None, **reports: bool) -> None:
+        stages.append(stage)
+        reach(stage, *outcome, **reports)
+
+    boot = await guest.run("cat", "/proc/sys/kernel/random/boot_id")
+    monkeypatch.setattr(run.stages, "reach", spy)
     # The program never ends for us: the agent that would tell is gone with the reboot.
     with pytest.raises(Conflict, match="does not answer"):
-        await guest.run("sh", "-c", "reboot -f; sleep 100")
-    async with asyncio.timeout(PATIENCE_S):
-        await guest.until(Stage.RUNNING)
-        await guest.until(Stage.CONFIGURED)
+        await guest.run("sh", "-c", "reboot -f; sleep 1000000")
+    await until(guest.host, guest.desired, lambda _: Stage.CONFIGURED in stages)
+    assert list(dict.fromkeys(stages)) == [Stage.RUNNING, Stage.REACHABLE, Stage.CONFIGURED]
+    assert await guest.run("cat", "/proc/sys/kernel/random/boot_id") != boot
 
 
 async def test_a_guest_shuts_down_when_asked_and_keeps_its_logs(guest: Guest) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import EventListener, ExecuteError, QMPClient
 from tests.patience import PATIENCE_S
 from tests.qemu.scenarios import Scenario
 
@@ -39,14 +39,28 @@ class Machine:
         return reply
 
     async def unplug(self, request: Command) -> None:
-        """Ask for a device to go and wait until it has gone."""
-        with self.qmp.listener("DEVICE_DELETED") as gone:
-            await self.tell(request)
+        """Ask for a device to go and wait until it has gone.
+
+        QEMU refuses while the slot is busy (its power indicator blinks) and tells nobody when that is over.
+        """
+        with self.qmp.listener("DEVICE_DELETED") as deleted:
             async with asyncio.timeout(PATIENCE_S):
-                async for event in gone:
-                    data: Any = event["data"]
-                    if data.get("device") == request.arguments["id"]:
-                        return
+                gone = False
+                while not gone:
+                    with contextlib.suppress(ExecuteError):
+                        await self.tell(request)
+                    gone = await _has_gone(deleted, request.arguments["id"])
+
+
+async def _has_gone(deleted: EventListener, device: Any) -> bool:
+    """Whether a device goes within a second."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for event in deleted:
+                data: Any = event["data"]
+                if data.get("device") == device:
+                    return True
+    return False
 
 
 class Console:
@@ -147,10 +161,3 @@ def _firmware(scenario: Scenario, folder: Path, micro: BuiltImage) -> Direct | B
 
 def qemu_img(*arguments: str) -> None:
     subprocess.run(["qemu-img", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

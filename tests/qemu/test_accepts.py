@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.qemu.real import Console, Machine, console, free_port, in_folder, qemu_img, started
+from tests.ports import a_port
+from tests.qemu.real import Console, Machine, console, in_folder, qemu_img, started
 from tests.qemu.scenarios import CAPABILITIES, MACHINE_TYPE, SCENARIOS, Scenario, disk, nic
 
 from guesthouse.host.images.built import BuiltImage
@@ -153,7 +154,7 @@ async def test_ports_lead_to_a_running_guest_its_balloon_moves_and_it_switches_i
     scenario = in_folder(SCENARIOS["micro"], folder, micro)
     mac, live = scenario.spec.nics[0].mac, scenario.placed
     async with started(live, scenario.boot()) as machine, console(folder) as shell:
-        first = Forward(guest_port=22, host_port=free_port())
+        first = Forward(guest_port=22, host_port=a_port())
         hotplug.check_forward(await machine.tell(hotplug.forward_add(live, mac, first)), first)
         with pytest.raises(Failed, match=str(first.host_port)):
             hotplug.check_forward(await machine.tell(hotplug.forward_add(live, mac, first)), first)

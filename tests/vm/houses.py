@@ -96,7 +96,9 @@ async def a_daemon(house: House) -> AsyncIterator[Daemon]:
         )  # fmt: skip
         try:
             await _until_ready(process, ready, house)
-            transport = httpx.AsyncHTTPTransport(uds=str(house.socket))
+            # Each request has its own connection: the daemon may close one that is idle just when it is used again.
+            limits = httpx.Limits(max_keepalive_connections=0)
+            transport = httpx.AsyncHTTPTransport(uds=str(house.socket), limits=limits)
             async with httpx.AsyncClient(transport=transport, base_url="http://house/v1", timeout=PATIENCE_S) as client:
                 yield Daemon(house, process, client)
         finally:
