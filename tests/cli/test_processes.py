@@ -113,7 +113,7 @@ async def test_progress_is_one_line_on_a_terminal(guest: Guest, house: Open) -> 
     await guest.ok("image build micro")
     gate = close_gate(house, "start")
     async with on_terminal(guest, "launch", "--name", "web") as terminal:
-        await terminal.until_match(rf"\r\x1b\[Klaunch web: {GATE} \[#{{10}}\.{{10}}\]  50% \([1-9]s\)")
+        await terminal.until_match(rf"\r\x1b\[Klaunch web: {GATE} \[#{{10}}\.{{10}}\]  50% \((?!0s)[0-9hms]+\)")
         gate.set()
         seen = await terminal.until("\r\x1b[Kweb is configured; `guest shell web` enters it\r\n")
     assert seen.count("\n") == 1

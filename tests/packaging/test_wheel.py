@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import zipfile
@@ -69,4 +71,7 @@ def test_guest_runs_from_it(wheel: Path, tmp_path: Path) -> None:
         assert guest("list").returncode == 0
     finally:
         pid = int((tmp_path / "home" / "daemon.lock").read_text())
-        os.kill(pid, 15)
+        ended = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([ended], [], [], PATIENCE_S)[0]
+        os.close(ended)

@@ -14,6 +14,9 @@ from websockets.exceptions import InvalidStatus
 
 from guesthouse.doors.native.rows import Content, Row
 
+# For websockets: no clock of the client's own ends a connection that is slow.
+PATIENT: dict[str, Any] = {"open_timeout": None, "ping_interval": None, "close_timeout": None, "compression": None}
+
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me"
 
 VALUES: dict[str, Any] = {
@@ -75,7 +78,6 @@ async def status_of(house: Open, client: httpx.AsyncClient, row: Row, names: Map
 def socket_to(house: Open, client: httpx.AsyncClient, path: str, headers: Mapping[str, str] | None = None) -> connect:
     """A websocket to where the client asks."""
     if client.base_url.scheme == "http":
-        return unix_connect(str(house.socket), f"ws://house/v1{path}", additional_headers=headers, compression=None)
-    return connect(
-        f"wss://127.0.0.1:{house.tcp.port}/v1{path}", ssl=house.trust(), additional_headers=headers, compression=None
-    )
+        return unix_connect(str(house.socket), f"ws://house/v1{path}", additional_headers=headers, **PATIENT)
+    address = f"wss://127.0.0.1:{house.tcp.port}/v1{path}"
+    return connect(address, ssl=house.trust(), additional_headers=headers, **PATIENT)

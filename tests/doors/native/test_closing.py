@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.doors.native.conftest import Open, furnish
+from tests.doors.native.samples import PATIENT
 from tests.patience import PATIENCE_S
 from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed
@@ -97,7 +98,7 @@ async def test_a_program_in_the_guest_is_told_to_go_on_alone(house: Open, second
 
 
 async def test_websockets_are_told_that_the_daemon_stops(house: Open, second: Second) -> None:
-    async with unix_connect(str(second.path), "ws://house/v1/machines/web/console") as console:
+    async with unix_connect(str(second.path), "ws://house/v1/machines/web/console", **PATIENT) as console:
         await console.send(b"x")
         assert await console.recv() == b"x"
         await second.shut()
