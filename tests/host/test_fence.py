@@ -294,7 +294,7 @@ IN_THE_GUEST = """
 import errno, socket, sys
 kind, address, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with socket.socket(socket.AF_INET, kind) as asking:
-    asking.settimeout(20)
+    asking.settimeout(600)
     asking.setsockopt(socket.IPPROTO_IP, 11, 1)
     try:
         asking.connect((address, port))

@@ -24,7 +24,7 @@ from guesthouse.model.errors import Failed
 from guesthouse.qemu.capabilities import Capabilities, parse
 from guesthouse.qemu.messages import MACHINES, types
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0  # as long as for the start of a machine: the box may be busy
 
 
 class _Kept(msgspec.Struct, frozen=True):

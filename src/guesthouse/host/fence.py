@@ -36,7 +36,7 @@ from guesthouse.model.errors import ChildFailed, Failed, GuesthouseError
 from guesthouse.model.house import House
 
 _LOG = logging.getLogger(__name__)
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 60.0  # nft answers in milliseconds, but on a busy box; to give up is to leave guests a way
 _NETLINK_NETFILTER = 12
 _TABLES_GROUP = 1 << (7 - 1)  # NFNLGRP_NFTABLES
 _TABLE_DELETED = 10 << 8 | 2  # NFNL_SUBSYS_NFTABLES, NFT_MSG_DELTABLE
