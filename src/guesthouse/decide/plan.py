@@ -9,8 +9,7 @@ Rules
    leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
    and are named by `waiting_for_restart`. They never cause a step.
-6. A process starts with its vCPUs standing still and no port forwarded: both come as steps after it, the
-   same ones that change a running machine.
+6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
    a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
