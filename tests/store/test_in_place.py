@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import threading
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from guesthouse.store import open_store
 from guesthouse.store.databases import Place, locate
+from guesthouse.store.in_place import InPlace
 
 
 async def threads_of(place: Place, statement: str) -> dict[str, bool]:
@@ -44,3 +48,28 @@ async def test_what_changes_tables_runs_in_a_thread(tmp_path: Path) -> None:
     place.create_file()
     seen = await threads_of(place, "CREATE TABLE notes (text)")
     assert seen["CREATE TABLE notes (text)"] is False
+
+
+def test_a_loop_that_ends_before_the_thread_is_no_error_of_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    opening, go_on = threading.Event(), threading.Event()
+
+    def open_slowly() -> sqlite3.Connection:
+        opening.set()
+        go_on.wait()
+        return sqlite3.connect(":memory:", check_same_thread=False)
+
+    connection = InPlace(open_slowly)
+
+    async def break_off() -> None:
+        task = asyncio.ensure_future(connection._connect())
+        connection._thread.start()
+        await asyncio.to_thread(opening.wait)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(break_off())
+    go_on.set()
+    connection._thread.join()
+    assert failed == []

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import aiosqlite
+from aiosqlite.core import _connection_worker_thread
 
 _ROWS_AT_ONCE = 64
 _NEVER_WAIT = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
@@ -21,11 +23,27 @@ _NEVER_WAIT = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 class InPlace(aiosqlite.Connection):
     """A connection for one task at a time, as a pool lends it."""
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, _ROWS_AT_ONCE)
+        # As SQLAlchemy has it: a forgotten connection keeps no process alive.
+        self._thread = Thread(target=_work, args=(self._tx,), daemon=True)
+
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Where aiosqlite hands a call to its thread."""
         if _may_wait(fn, args) or self._connection is None or not self._running:
             return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         return fn(*args, **kwargs)
+
+
+def _work(asked: Any) -> None:
+    """aiosqlite's thread. A loop that ended while it worked is told nothing more, which is no error."""
+    while True:
+        try:
+            _connection_worker_thread(asked)
+        except RuntimeError:
+            if not asked.empty():
+                continue
+        return
 
 
 def _may_wait(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
@@ -38,7 +56,6 @@ def _may_wait(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
 async def connect(database: str, **options: Any) -> InPlace:
     """Open a database file: ``async_creator_fn`` of SQLAlchemy's aiosqlite."""
     any_thread = options | {"check_same_thread": False}
-    connection = InPlace(lambda: sqlite3.connect(database, **any_thread), _ROWS_AT_ONCE)
-    connection._thread.daemon = True  # as SQLAlchemy has it: a forgotten connection keeps no process alive
+    connection = InPlace(lambda: sqlite3.connect(database, **any_thread))
     await connection
     return connection
