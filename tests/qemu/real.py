@@ -140,6 +140,8 @@ def in_folder(scenario: Scenario, folder: Path, micro: BuiltImage) -> Scenario:
     image = folder / "image.qcow2"
     qemu_img("create", "-f", "qcow2", str(image), "64M")
     made = replace(scenario, folder=folder, image=image, accelerator="tcg", firmware=_firmware(scenario, folder, micro))
+    if (memory := scenario.more.get("memory")) is not None:
+        made = replace(made, more={**scenario.more, "memory": replace(memory, path=folder / "memory")})
     for file in made.disks().values():
         under = ("-b", str(file.backing.path), "-F", "qcow2") if file.backing else ()
         qemu_img("create", "-f", file.format, *under, str(file.path), "64M")

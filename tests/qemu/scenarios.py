@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from guesthouse.model.machine import Bus, Cache, DiskFormat, DiskSpec, MachineSpec, NicModel, NicSpec
 from guesthouse.qemu.block import DiskFile
-from guesthouse.qemu.boot import Bios, Boot, Direct, Sockets, Uefi
+from guesthouse.qemu.boot import Bios, Boot, Direct, MemoryFile, Sockets, Uefi
 from guesthouse.qemu.capabilities import Capabilities
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
@@ -32,7 +33,10 @@ BIOS = Bios()
 
 @dataclass(frozen=True)
 class Scenario:
-    """A machine to be rendered; `backed` numbers the disks that have the image under them."""
+    """A machine to be rendered; `backed` numbers the disks that have the image under them.
+
+    `bare` ones have no seed yet; `more` are settings of the boot beside the ordinary ones.
+    """
 
     spec: MachineSpec
     firmware: Direct | Bios | Uefi = BIOS
@@ -40,10 +44,13 @@ class Scenario:
     backed: frozenset[int] = frozenset()
     folder: Path = FOLDER
     image: Path = IMAGE
+    bare: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def placed(self) -> Placed:
-        return place(self.spec, machine_type=MACHINE_TYPE)
+        placed = place(self.spec, machine_type=MACHINE_TYPE)
+        return placed.only({device.id for device in placed.devices} - {"seed"}) if self.bare else placed
 
     def disks(self) -> Mapping[str, DiskFile]:
         backing = DiskFile(self.image, DiskFormat.QCOW2)
@@ -67,6 +74,7 @@ class Scenario:
             console_log=self.folder / "console.log",
             pidfile=self.folder / "qemu.pid",
             screen=self.folder / "screen.sock" if self.spec.screen else None,
+            **self.more,
         )
 
 
@@ -104,6 +112,18 @@ SCENARIOS: dict[str, Scenario] = {
             ),
             nics=(nic(),),
         )
+    ),
+    "template": Scenario(
+        MachineSpec(name="template", memory_mib=128, nics=()),
+        MICRO,
+        bare=True,
+        more={"family": "template", "memory": MemoryFile(Path("/house/templates/t/memory"), shared=True)},
+    ),
+    "fork": Scenario(
+        MachineSpec(name="fork", memory_mib=128, nics=()),
+        MICRO,
+        bare=True,
+        more={"memory": MemoryFile(Path("/proc/self/fd/14"), shared=False), "incoming": True},
     ),
     "two-nics": Scenario(MachineSpec(name="router", nics=(nic(1), nic(2, NicModel.E1000))), MICRO),
     "screen": Scenario(MachineSpec(name="desk", disks=(disk(),), nics=(nic(),), screen=True)),

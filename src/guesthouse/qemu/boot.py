@@ -43,11 +43,21 @@ class Sockets:
 
 
 @dataclass(frozen=True)
+class MemoryFile:
+    """A file as the guest's memory: `shared`, what the guest writes is written to it; else it is copied on write."""
+
+    path: Path
+    shared: bool
+
+
+@dataclass(frozen=True)
 class Boot:
     """One start of a machine. `disks` are files by the id of their disk; `screen` is where VNC will listen.
 
     `accelerator` is ``kvm`` or ``tcg``; `translation_mib` bounds TCG's cache of translated code, which is only
-    used up as far as the guest runs different code.
+    used up as far as the guest runs different code. `family` is what the guest reads as its product family.
+    `memory` is a file in place of anonymous memory. With `incoming` QEMU waits to be told where its state comes
+    from (`migration.restore`) instead of beginning at its firmware.
     """
 
     id: str
@@ -61,5 +71,8 @@ class Boot:
     console_log: Path
     pidfile: Path
     screen: Path | None = None
+    family: str = ""
+    memory: MemoryFile | None = None
+    incoming: bool = False
     translation_mib: int = 128
     binary: str = "qemu-system-x86_64"

@@ -57,10 +57,13 @@ def _identity(placed: Placed, boot: Boot) -> Options:
     yield ("-name", _words(guest=boot.name, process=f"guest-{boot.name}", **{"debug-threads": "on"}))
     yield ("-uuid", boot.id)
     # No serial number: cloud-init takes a machine for one of EC2 when it equals a UUID that begins with "ec2".
-    yield ("-smbios", _words("type=1", manufacturer="Guesthouse", product="machine"))
+    family = {"family": boot.family} if boot.family else {}
+    yield ("-smbios", _words("type=1", manufacturer="Guesthouse", product="machine", **family))
     yield ("-nodefaults",)
     yield ("-no-user-config",)
     yield ("-S",)
+    if boot.incoming:
+        yield ("-incoming", "defer")
     yield ("-sandbox", SANDBOX)
     yield ("-action", "reboot=reset,shutdown=pause,panic=pause")
     yield ("-msg", "timestamp=on")
@@ -87,13 +90,19 @@ def _machine(placed: Placed, boot: Boot) -> Options:
     yield ("-cpu", row.cpu)
     yield ("-smp", f"cpus={placed.vcpus},sockets=1,cores={placed.vcpus},threads=1")
     yield ("-m", f"size={placed.memory_mib}M")
-    # Private anonymous memory: the balloon and free page reporting give it back with madvise(2), and the
-    # kernel may use huge pages for it, which it does not for shared memory (memfd).
-    yield ("-object", _json({"qom-type": "memory-backend-ram", "id": "ram", "size": placed.memory_mib << 20}))
+    yield ("-object", _json({**_memory(boot), "id": "ram", "size": placed.memory_mib << 20}))
     yield ("-rtc", "base=utc,driftfix=slew")
     # A guest that sleeps would need somebody to wake it: it has no such states.
     yield ("-global", "ICH9-LPC.disable_s3=1")
     yield ("-global", "ICH9-LPC.disable_s4=1")
+
+
+def _memory(boot: Boot) -> Mapping:
+    if boot.memory is None:
+        # Private anonymous memory: the balloon and free page reporting give it back with madvise(2), and the
+        # kernel may use huge pages for it, which it does not for shared memory (memfd).
+        return {"qom-type": "memory-backend-ram"}
+    return {"qom-type": "memory-backend-file", "mem-path": str(boot.memory.path), "share": boot.memory.shared}
 
 
 def _firmware(placed: Placed, boot: Boot) -> Options:
@@ -146,7 +155,8 @@ def _backends(placed: Placed, boot: Boot) -> Options:
         yield ("-netdev", _json(nic.backend(boot.name)))
     for disk in placed.disks:
         yield ("-blockdev", _json(blockdev(disk, _file(boot, disk.disk))))
-    yield ("-blockdev", _json(Seed.blockdev(boot.seed)))
+    if placed.get("seed") is not None:
+        yield ("-blockdev", _json(Seed.blockdev(boot.seed)))
 
 
 def _file(boot: Boot, disk: str) -> DiskFile:

@@ -6,6 +6,8 @@ other side of a migration all need the very same tree.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 
 from guesthouse.model.errors import NotFound
@@ -33,6 +35,10 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def scsi(self) -> ScsiController | None:
         """The SCSI controller, where there is one."""
         return next((device for device in self.devices if isinstance(device, ScsiController)), None)
+
+    def only(self, ids: Container[str]) -> Placed:
+        """The tree without the devices of other ids."""
+        return msgspec.structs.replace(self, devices=tuple(device for device in self.devices if device.id in ids))
 
     def get(self, id: str) -> Device | None:
         """The device of that id (QEMU's, as events name it), or None."""
