@@ -59,11 +59,13 @@ class Server:
         return await asyncpg.connect(user="postgres", host=str(self.folder), database=database)
 
     async def end_connections(self, database: str) -> None:
-        """End all connections to a database, as a restart of the server would."""
+        """End all connections to a database, as a restart of the server would; they are gone when this returns."""
         connection = await self.connect()
         try:
             await connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", database
+                "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1",
+                database,
+                int(PATIENCE_S * 1000),
             )
         finally:
             await connection.close()
