@@ -17,7 +17,8 @@ from guesthouse.qemu.messages import Command
 EVENT = "MIGRATION"
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STATE = Command("query-migrate")
-_KNOWN = ("events", "x-ignore-shared", "pause-before-switchover", "background-snapshot", "auto-converge", "postcopy-ram")
+MEMORY_STAYS = "x-ignore-shared"
+_KNOWN = ("events", MEMORY_STAYS, "pause-before-switchover", "background-snapshot", "auto-converge", "postcopy-ram")
 
 
 def capabilities(*wanted: str) -> Command:
