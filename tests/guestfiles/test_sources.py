@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pycdlib
 import pytest
 
-from guesthouse.guestfiles.micro.firstboot import ec2, sources
+from guesthouse.formats.iso9660 import build
+from guesthouse.guestfiles.micro.firstboot import ec2, iso9660, sources
 
 from .conftest import ScratchGuest
 from .metadata_service import layout, serving
@@ -17,9 +20,14 @@ from .metadata_service import layout, serving
 _START_BYTES = 0x8000 + 2048
 
 
-def iso(label: str) -> bytes:
+def iso(label: str, files: Mapping[str, bytes] | None = None, **names: Any) -> bytes:
+    """A CD-ROM image, written by a library that is not ours; `names` say which kinds of long names it has."""
     image, out = pycdlib.PyCdlib(), io.BytesIO()
-    image.new(vol_ident=label)
+    image.new(vol_ident=label, **names)
+    for number, (name, data) in enumerate((files or {}).items()):
+        long = {"joliet_path": f"/{name}"} if "joliet" in names else {}
+        rock = {"rr_name": name} if "rock_ridge" in names else {}
+        image.add_fp(io.BytesIO(data), len(data), f"/F{number}.;1", **rock, **long)
     image.write_fp(out)
     image.close()
     return out.getvalue()
@@ -54,6 +62,52 @@ def test_a_seed_disk_is_found_among_others_and_mounted_read_only(guest: ScratchG
     assert seed.detail == "DataSourceNoCloud [seed=/dev/vdc][dsmode=net]"
     assert [argv[0] for argv, _ in guest.told] == ["mount", "umount"]
     assert guest.told[0][0][:5] == ["mount", "-t", "iso9660", "-o", "ro"]
+
+
+FILES = {"meta-data": b"instance-id: one\n", "user-data": b"", "a file whose name is rather long": b"x" * 5000}
+
+
+@pytest.mark.parametrize("names", [{"joliet": 1}, {"joliet": 3}, {"joliet": 3, "rock_ridge": "1.09"}])
+def test_files_are_read_by_their_joliet_names(names: dict[str, Any]) -> None:
+    assert iso9660.files(io.BytesIO(iso("cidata", FILES, **names))) == FILES
+
+
+def test_our_own_seeds_are_read() -> None:
+    many = FILES | {f"file-{number:02}": bytes([number]) for number in range(14)}
+    assert iso9660.files(io.BytesIO(build("cidata", many))) == many
+
+
+def test_a_folder_of_several_sectors() -> None:
+    many = {f"a file whose name is rather long {number}": bytes([number]) for number in range(60)}
+    assert iso9660.files(io.BytesIO(iso("cidata", many, joliet=3))) == many
+
+
+@pytest.mark.parametrize("names", [{}, {"rock_ridge": "1.09"}])
+def test_volumes_without_joliet_names_are_left_to_the_kernel(names: dict[str, Any]) -> None:
+    assert iso9660.files(io.BytesIO(iso("cidata", FILES, **names))) is None
+
+
+@pytest.mark.parametrize("length", [0, 0x8000 + 100, 0x8000 + 2048, 0x8000 + 4096, 49 * 1024])
+def test_volumes_that_end_early_are_left_to_the_kernel(length: int) -> None:
+    assert iso9660.files(io.BytesIO(build("cidata", FILES)[:length])) is None
+
+
+def test_volumes_with_folders_are_left_to_the_kernel() -> None:
+    image, out = pycdlib.PyCdlib(), io.BytesIO()
+    image.new(vol_ident="cidata", joliet=3)
+    image.add_directory("/FOLDER", joliet_path="/folder")
+    image.write_fp(out)
+    assert iso9660.files(out) is None
+
+
+def test_a_seed_is_read_without_mounting(guest: ScratchGuest) -> None:
+    guest.folder("/sys/class/block/vda")
+    files = {**FILES, "random-seed": b"r" * 64, "network-config": b"version: 2"}
+    guest.write("/dev/vda", build("cidata", files))
+    seed = sources.find_nocloud(guest)
+    assert seed is not None
+    assert (seed.metadata, seed.random, seed.network) == ({"instance-id": "one"}, b"r" * 64, {"version": 2})
+    assert (seed.problems, guest.told) == ([], [])
 
 
 def test_without_a_seed_disk_there_is_none(guest: ScratchGuest) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 
+from . import iso9660
 from .guest import Refused
 from .userdata import mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from .guest import Guest
@@ -21,7 +23,7 @@ LABEL = "cidata"
 _ISO_AT, _ISO_LABEL = 0x8000, slice(40, 72)
 # Where the label lies in a FAT boot sector, and where that sector names its kind.
 _FAT_LABELS = ((slice(82, 87), b"FAT32", slice(71, 82)), (slice(54, 57), b"FAT", slice(43, 54)))
-_FILES = ("user-data", "meta-data", "vendor-data", "network-config")
+_FILES = ("user-data", "meta-data", "vendor-data", "network-config", "random-seed")
 _MOUNT = "/run/cloud-init/seed"
 
 
@@ -36,6 +38,7 @@ class Seed:
         self.vendordata = b""
         self.network: dict[str, Any] | None = None
         self.keys: list[str] = []
+        self.random = b""
         self.problems: list[str] = []
 
 
@@ -73,6 +76,9 @@ def _start_of(guest: Guest, name: str) -> bytes:
 
 
 def _read_disk(guest: Guest, device: str, file_system: str) -> Seed:
+    files = _from_iso(guest, device) if file_system == "iso9660" else None
+    if files is not None:
+        return from_files(files, device)
     guest.folder(_MOUNT, 0o700)
     status, said = guest.run(["mount", "-t", file_system, "-o", "ro", device, guest.path(_MOUNT)])
     if status:
@@ -80,28 +86,37 @@ def _read_disk(guest: Guest, device: str, file_system: str) -> Seed:
         seed.problems.append(f"{device} cannot be mounted: {said.decode(errors='replace').strip()}")
         return seed
     try:
-        files = {name: _read(guest.path(f"{_MOUNT}/{name}")) for name in _FILES}
+        files = {name: data for name in _FILES if (data := _read(guest.path(f"{_MOUNT}/{name}"))) is not None}
     finally:
         guest.run(["umount", guest.path(_MOUNT)])
     return from_files(files, device)
 
 
-def from_files(files: dict[str, bytes | None], device: str) -> Seed:
+def _from_iso(guest: Guest, device: str) -> dict[str, bytes] | None:
+    try:
+        with open(guest.path(device), "rb", buffering=0) as disk:
+            return iso9660.files(disk)
+    except OSError:
+        return None  # mounting it says what is wrong
+
+
+def from_files(files: Mapping[str, bytes], device: str) -> Seed:
     """A seed from the files of a NoCloud disk."""
     seed = Seed("nocloud", f"DataSourceNoCloud [seed={device}][dsmode=net]")
     seed.userdata = files.get("user-data") or b""
     seed.vendordata = files.get("vendor-data") or b""
     for what in ("meta-data", "user-data"):
-        if files.get(what) is None:
+        if what not in files:
             seed.problems.append(f"the disk has no file {what}")
     seed.metadata = _mapping(seed, files, "meta-data")
     seed.network = _mapping(seed, files, "network-config") or None
+    seed.random = files.get("random-seed") or b""
     keys = seed.metadata.get("public-keys") or []
     seed.keys = [str(key) for key in (keys.values() if isinstance(keys, dict) else keys)]
     return seed
 
 
-def _mapping(seed: Seed, files: dict[str, bytes | None], name: str) -> dict[str, Any]:
+def _mapping(seed: Seed, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     try:
         return mapping(files.get(name) or b"", name)
     except Refused as problem:
