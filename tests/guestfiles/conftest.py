@@ -16,12 +16,16 @@ from guesthouse.guestfiles.micro.firstboot.sources import Seed, none
 
 
 class ScratchGuest(Guest):
-    """`told` lists the programs that would have changed the machine; `answers` is what they say."""
+    """`told` lists the programs that would have changed the machine; `answers` is what they say.
+
+    `kernel` lists what the kernel would have been asked for.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(str(root))
         self.told: list[tuple[list[str], bytes]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
+        self.kernel: list[tuple[object, ...]] = []
         me = f"{os.getuid()}:{os.getgid()}"
         self.write("/etc/passwd", f"root:x:{me}:root:/root:/bin/sh\n".encode())
         self.write("/etc/group", f"root:x:{os.getgid()}:\n".encode())
@@ -46,6 +50,21 @@ class ScratchGuest(Guest):
     def folder(self, path: str, permissions: int = 0o755, owner: tuple[int, int] | None = None) -> None:
         self.owners = {**getattr(self, "owners", {}), path: owner}
         super().folder(path, permissions, None)
+
+    def add_entropy(self, data: bytes, counted_bytes: int) -> None:
+        self.kernel.append(("entropy", data, counted_bytes))
+
+    def set_clock(self, time_s: float) -> None:
+        self.kernel.append(("clock", time_s))
+
+    def link_up(self, nic: str) -> None:
+        self.kernel.append(("up", nic))
+
+    def set_hostname(self, name: str) -> None:
+        self.kernel.append(("hostname", name))
+
+    def stand_back(self, back: bool) -> None:
+        self.kernel.append(("stand back", back))
 
     def mode(self, path: str) -> int:
         return Path(self.path(path)).stat().st_mode & 0o7777

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guesthouse.guestfiles.micro.firstboot import keys, modules
 from guesthouse.guestfiles.micro.firstboot.sources import from_files
@@ -41,7 +44,7 @@ def test_host_name(guest: ScratchGuest, config: dict[str, Any], name: str, hosts
     assert guest.configure(config, seed).failures == []
     assert guest.read("/etc/hostname") == f"{name}\n"
     assert hosts in guest.read("/etc/hosts").splitlines()
-    assert (["hostname", name], b"") in guest.told
+    assert guest.kernel == [("hostname", name)]
 
 
 def test_a_bad_host_name_is_refused(guest: ScratchGuest) -> None:
@@ -52,6 +55,24 @@ def test_a_bad_host_name_is_refused(guest: ScratchGuest) -> None:
 def test_a_preserved_host_name_stays(guest: ScratchGuest) -> None:
     guest.configure({"hostname": "web", "preserve_hostname": True})
     assert not guest.exists("/etc/hostname")
+
+
+# --- machine id -----------------------------------------------------------------------------------------------
+
+
+def test_the_machine_id_is_the_instance_id_where_that_is_a_uuid(guest: ScratchGuest) -> None:
+    seed = from_files({"meta-data": b"instance-id: 6F1C1A9E-7d5b-4c0a-9a53-3f4b0e2d1c00", "user-data": b""}, "/dev/vdb")
+    guest.configure({}, seed)
+    assert guest.read("/etc/machine-id") == "6f1c1a9e7d5b4c0a9a533f4b0e2d1c00\n"
+
+
+@pytest.mark.parametrize("instance_id", [b"i-0123456789abcdef0", b"1", b"6f1c1a9e7d5b4c0a9a533f4b0e2d1c00-x"])
+def test_the_machine_id_is_new_where_the_instance_id_may_be_another_machines_too(
+    guest: ScratchGuest, instance_id: bytes
+) -> None:
+    guest.write("/proc/sys/kernel/random/uuid", b"11111111-2222-4333-8444-555555555555\n")
+    guest.configure({}, from_files({"meta-data": b"instance-id: " + instance_id, "user-data": b""}, "/dev/vdb"))
+    assert guest.read("/etc/machine-id") == "11111111222243338444555555555555\n"
 
 
 # --- users, groups, keys --------------------------------------------------------------------------------------
@@ -166,6 +187,38 @@ def test_host_keys_are_converted(guest: ScratchGuest) -> None:
     converted = [argv for argv, _ in guest.told if argv[0] == "dropbearconvert"]
     assert [argv[1:3] for argv in converted] == [["openssh", "dropbear"]]
     assert guest.read("/run/host-key.pem") == ""  # no copy of the key is left
+
+
+def open_ssh_form(key: Ed25519PrivateKey) -> str:
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+    return key.private_bytes(pem, form, serialization.NoEncryption()).decode()
+
+
+def test_an_ed25519_key_is_converted_without_a_program(guest: ScratchGuest) -> None:
+    key = Ed25519PrivateKey.generate()
+    assert guest.configure({"ssh_keys": {"ed25519_private": open_ssh_form(key)}}).failures == []
+    path = "/etc/dropbear/dropbear_ed25519_host_key"
+    numbers = key.private_bytes_raw() + key.public_key().public_bytes_raw()
+    assert Path(guest.path(path)).read_bytes() == b"\0\0\0\x0bssh-ed25519\0\0\0\x40" + numbers
+    assert guest.mode(path) == 0o600
+    assert guest.told == []
+
+
+@pytest.mark.parametrize("damage", ["locked", "cut", "other form", "check", "kind"])
+def test_other_keys_are_left_to_the_program(guest: ScratchGuest, damage: str) -> None:
+    lines = open_ssh_form(Ed25519PrivateKey.generate()).splitlines()
+    data = base64.b64decode("".join(lines[1:-1]))
+    at = data.index(b"ssh-ed25519", 60)  # in the private part, behind two equal numbers
+    data = {
+        "locked": data.replace(b"none", b"lock", 1),
+        "cut": data[: at + 8],
+        "check": data[: at - 5] + bytes([data[at - 5] ^ 1]) + data[at - 4 :],
+        "kind": data[:at] + b"ssh-ed25518" + data[at + 11 :],
+    }.get(damage, data)
+    begin = "-----BEGIN PRIVATE KEY-----" if damage == "other form" else lines[0]
+    private = "\n".join([begin, base64.b64encode(data).decode(), lines[-1]])
+    guest.configure({"ssh_keys": {"ed25519_private": private}})
+    assert [argv[0] for argv, _ in guest.told] == ["dropbearconvert"]
 
 
 def test_a_host_key_that_dropbear_does_not_read_is_a_failure(guest: ScratchGuest) -> None:

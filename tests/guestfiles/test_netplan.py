@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from guesthouse.guestfiles.micro.firstboot import netplan, network
+from guesthouse.guestfiles.micro.firstboot.guest import Guest
+from guesthouse.guestfiles.micro.firstboot.outcome import Outcome
+
+from .conftest import ScratchGuest
 
 NICS = {"eth0": "52:54:00:00:00:01", "eth1": "52:54:00:00:00:02"}
 
@@ -136,12 +141,35 @@ def test_commands_of_a_nic() -> None:
         ),
         NICS,
     )
-    assert [" ".join(command) for command in network.commands(setups[0])] == [
+    assert [" ".join(command) for command in network.before_up(setups[0])] == [
         "ip link set eth0 down",
         "ip link set eth0 name lan0",
         "ip link set lan0 mtu 1400",
-        "ip link set lan0 up",
+    ]
+    assert [" ".join(command) for command in network.after_up(setups[0])] == [
         "ip address replace 10.0.0.5/24 dev lan0",
         "ip route replace default via 10.0.0.1 dev lan0",
         "ip -6 route replace fd01::/64 via fd00::1 dev lan0 metric 5",
+    ]
+
+
+def test_a_nic_with_dhcp_alone_needs_one_program(guest: ScratchGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Path(guest.path("/usr/bin/udhcpc"))
+    guest.write("/usr/bin/udhcpc", b'#!/bin/sh\necho "$@" >"$0.told"\n', 0o755)
+    monkeypatch.setenv("PATH", str(client.parent))
+    setups, _ = netplan.plan({"version": 2, "ethernets": {"eth0": {"dhcp4": True}}}, NICS)
+    started = network.Network(guest, Outcome(guest))
+    started.start(setups, "web")
+    started.wait_for_all()
+    assert guest.kernel == [("up", "lo"), ("up", "eth0")]
+    assert guest.told == []
+    assert guest.read("/usr/bin/udhcpc.told").endswith("-i eth0 -x hostname:web\n")
+
+
+def test_a_nic_that_cannot_be_switched_on_is_a_failure(tmp_path: Path) -> None:
+    guest = Guest(str(tmp_path))
+    outcome = Outcome(guest)
+    network.Network(guest, outcome).start([netplan.Setup("no-such-nic")], "")
+    assert outcome.failures == [
+        {"module": "network-config", "message": "no-such-nic cannot be switched on: No such device"}
     ]

@@ -28,10 +28,11 @@ def _boot() -> int:
 
     guest = Guest()
     lock = boot.prepare(guest)
+    gate = boot.gate_of(guest)
     # init goes on (console, agent, power button) while the machine is being configured.
     if os.fork() == 0:
         os.setsid()
-        boot.configure(guest, lock)
+        boot.configure(guest, lock, gate)
     return 0
 
 

@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .gate import Gate
+
+_FAMILY = "/sys/class/dmi/id/product_family"
 LOCK = RUN + "/running"
 
 
@@ -23,7 +26,7 @@ def prepare(guest: Guest) -> int:
 
     Returns the lock that is held until the machine is configured: who waits for it waits for that.
     """
-    entropy.reseed()
+    entropy.reseed(guest)
     ports = "/sys/class/virtio-ports"
     for port in os.listdir(guest.path(ports)) if guest.exists(ports) else ():
         name = guest.read(f"{ports}/{port}/name").strip()
@@ -36,12 +39,23 @@ def prepare(guest: Guest) -> int:
     return lock
 
 
-def configure(guest: Guest, lock: int) -> None:
-    """Find the source and apply it; tells the host when reachable and when configured."""
+def gate_of(guest: Guest) -> Gate | None:
+    """The gate, where the host says in SMBIOS that this boot is to be frozen as a template; else None."""
+    if guest.read(_FAMILY).strip() != "template":
+        return None
+    from . import gate, uevents  # no ordinary boot needs them
+
+    return gate.Gate(guest, uevents.listen())
+
+
+def configure(guest: Guest, lock: int, gate: Gate | None = None) -> None:
+    """Find the source and apply it, behind the gate if there is one; tells the host when reachable and configured."""
     outcome = Outcome(guest)
     work = None
     try:
-        work = _configure(guest, outcome)
+        if gate is not None:
+            gate.wait(outcome)
+        work = _configure(guest, outcome, gate)
     except Exception as error:  # the host waits for an outcome: a fault of ours is one too
         import traceback
 
@@ -50,14 +64,16 @@ def configure(guest: Guest, lock: int) -> None:
     outcome.enter(None, time.time())
     outcome.configured()
     os.close(lock)
+    if gate is not None:
+        gate.leave()
     if work is not None:
         modules.run_stage(work, "after")
 
 
-def _configure(guest: Guest, outcome: Outcome) -> modules.Work:
+def _configure(guest: Guest, outcome: Outcome, gate: Gate | None) -> modules.Work:
     outcome.enter("init-local", time.time())
     network = Network(guest, outcome)
-    seed = _seed(guest, outcome, network)
+    seed = _seed(guest, outcome, network, gate)
     outcome.source, outcome.source_detail = seed.source, seed.detail
     for problem in seed.problems:
         outcome.fail(seed.source, problem)
@@ -85,10 +101,11 @@ def _start_secure_shell(work: modules.Work) -> bool:
     return True
 
 
-def _seed(guest: Guest, outcome: Outcome, network: Network) -> sources.Seed:
+def _seed(guest: Guest, outcome: Outcome, network: Network, gate: Gate | None) -> sources.Seed:
     seed = sources.find_nocloud(guest)
+    there = nics(guest) if gate is None else gate.take(seed)
     config = seed.network if seed else None
-    setups, problems = netplan.plan(config, nics(guest))
+    setups, problems = netplan.plan(config, there)
     for problem in problems:
         outcome.fail("network-config", problem)
     hostname = str(seed.metadata.get("local-hostname") or "") if seed else ""

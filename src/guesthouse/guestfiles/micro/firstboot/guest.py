@@ -1,8 +1,11 @@
-"""The machine that is being configured: its files, its programs, its log."""
+"""The machine that is being configured: its files, its programs, its kernel, its log."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +13,10 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = 127
 _SIGPIPE = 13
+_RNDADDENTROPY = 0x40085203
+_RNDRESEEDCRNG = 0x5207
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_IFREQ = struct.Struct("16sH22x")
 LOG = "/var/log/cloud-init-output.log"
 
 
@@ -121,6 +128,36 @@ class Guest:
             log.seek(max(begin, log.seek(0, os.SEEK_END) - 4096))
             said = log.read().decode(errors="replace").split("\n")
         return status, next((line.strip() for line in reversed(said) if line.strip()), "")
+
+    def add_entropy(self, data: bytes, counted_bytes: int) -> None:
+        """Mix bytes into the kernel's pool, count so many of them, and make new keys from it (random(4))."""
+        pool = os.open("/dev/urandom", os.O_WRONLY)
+        fcntl.ioctl(pool, _RNDADDENTROPY, struct.pack("ii", 8 * counted_bytes, len(data)) + data)
+        fcntl.ioctl(pool, _RNDRESEEDCRNG)
+        os.close(pool)
+
+    def set_clock(self, time_s: float) -> None:
+        """Set the clock, in seconds since 1970."""
+        time.clock_settime(time.CLOCK_REALTIME, time_s)
+
+    def stand_back(self, back: bool) -> None:
+        """Run only when nobody else wants to, or as everybody again (sched(7))."""
+        os.sched_setscheduler(0, os.SCHED_IDLE if back else os.SCHED_OTHER, os.sched_param(0))
+
+    def link_up(self, nic: str) -> None:
+        """Switch a network interface on (netdevice(7)): a socket instead of a program."""
+        import _socket  # the module `socket` would bring much more with it
+
+        socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+        name, flags = _IFREQ.unpack(fcntl.ioctl(socket, _SIOCGIFFLAGS, _IFREQ.pack(nic.encode(), 0)))
+        fcntl.ioctl(socket, _SIOCSIFFLAGS, _IFREQ.pack(name, flags | _IFF_UP))
+        socket.close()
+
+    def set_hostname(self, name: str) -> None:
+        """Tell the kernel its name."""
+        import _socket  # the module `socket` would bring much more with it
+
+        _socket.sethostname(name)
 
     def log(self, text: str) -> None:
         """Add a line to the log."""

@@ -87,13 +87,21 @@ def _set_hostname(work: Work) -> None:
     if not name or work.config.get("preserve_hostname"):
         return
     work.guest.write("/etc/hostname", f"{name}\n".encode())
-    status, said = work.guest.run(["hostname", name])
-    if status:
-        raise Refused(said.decode(errors="replace").strip())
+    work.guest.set_hostname(name)
     names = f"{full} {name}" if full != name else name
     hosts = f"127.0.0.1 localhost\n127.0.1.1 {names}\n::1 localhost ip6-localhost ip6-loopback\n"
     if work.config.get("manage_etc_hosts") is not False:
         work.guest.write("/etc/hosts", hosts.encode())
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def _machine_id(work: Work) -> None:
+    """machine-id(5): the instance's own id where that is one for the whole world, else a new one."""
+    given = str(work.seed.metadata.get("instance-id") or "")
+    id = given if _UUID.fullmatch(given) else work.guest.read("/proc/sys/kernel/random/uuid").strip()
+    work.guest.write("/etc/machine-id", id.replace("-", "").lower().encode() + b"\n", 0o444)
 
 
 _USER_KEYS = {
@@ -292,6 +300,7 @@ MODULES = (
         _set_hostname,
         always=True,
     ),
+    Module("machine_id", "init", {}, _machine_id, always=True),
     Module(
         "users_groups", "init", {"users": (list, str, dict), "groups": (list, str, dict)}, _users_groups, always=True
     ),

@@ -51,6 +51,19 @@ def plan(config: dict[str, Any] | None, nics: Mapping[str, str]) -> tuple[list[S
     return setups, problems
 
 
+def macs(config: dict[str, Any] | None) -> set[str]:
+    """The MACs of all NICs that a configuration names by them, of whatever form it is."""
+    config = (config or {}).get("network", config or {})
+    try:
+        if config.get("version") == 1:
+            named = [item.get("mac_address") for item in config["config"] if item.get("type") in _TYPES_1]
+        else:
+            named = [(item.get("match") or {}).get("macaddress") for item in config["ethernets"].values()]
+    except (KeyError, TypeError, AttributeError):
+        return set()  # `plan` says what is wrong with it
+    return {_mac(mac) for mac in named if mac}
+
+
 # --- version 1 -----------------------------------------------------------------------------------------------
 
 _SUBNET_TYPES = {"dhcp": True, "dhcp4": True, "static": False, "static4": False, "static6": False, "manual": False}

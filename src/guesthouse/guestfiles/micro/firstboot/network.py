@@ -48,15 +48,19 @@ def nics(guest: Guest) -> dict[str, str]:
     }
 
 
-def commands(setup: Setup) -> list[list[str]]:
-    """The `ip` commands of one NIC, in order."""
+def before_up(setup: Setup) -> list[list[str]]:
+    """The `ip` commands of one NIC, in order, before it is switched on."""
     lines: list[list[str]] = []
     if setup.name != setup.nic:
         lines += [["ip", "link", "set", setup.nic, "down"], ["ip", "link", "set", setup.nic, "name", setup.name]]
     if setup.mtu:
         lines.append(["ip", "link", "set", setup.name, "mtu", str(setup.mtu)])
-    lines.append(["ip", "link", "set", setup.name, "up"])
-    lines += [["ip", "address", "replace", address, "dev", setup.name] for address in setup.addresses]
+    return lines
+
+
+def after_up(setup: Setup) -> list[list[str]]:
+    """The `ip` commands of one NIC, in order, after that."""
+    lines = [["ip", "address", "replace", address, "dev", setup.name] for address in setup.addresses]
     for destination, gateway, metric in setup.routes:
         family = ["-6"] if ":" in gateway else []
         order = ["metric", str(metric)] if metric is not None else []
@@ -74,9 +78,12 @@ class Network:
 
     def start(self, setups: Iterable[Setup], hostname: str) -> None:
         """Apply fixed settings and begin to ask DHCP servers, telling them our name."""
-        self._run(["ip", "link", "set", "lo", "up"])
+        self._up("lo")
         for setup in setups:
-            for line in commands(setup):
+            for line in before_up(setup):
+                self._run(line)
+            self._up(setup.name)
+            for line in after_up(setup):
                 self._run(line)
             self._resolver(setup)
             if setup.dhcp:
@@ -94,6 +101,12 @@ class Network:
         for asker in self._asking:
             wait(asker)
         self._asking = []
+
+    def _up(self, nic: str) -> None:
+        try:
+            self.guest.link_up(nic)
+        except OSError as error:
+            self.outcome.fail("network-config", f"{nic} cannot be switched on: {error.strerror}")
 
     def _run(self, argv: list[str]) -> None:
         status, said = self.guest.run(argv)

@@ -1,7 +1,8 @@
 """What came of it: files in cloud-init's own layout, and lines on the host's report port.
 
 The host reads one JSON object a line from the port `org.guesthouse.report.0`:
-``{"stage": "reachable"}`` when the SSH server listens, then
+a template says ``{"stage": "gate"}`` when it may be frozen, everybody ``{"stage": "reachable"}`` when the SSH
+server listens, then
 ``{"stage": "configured", "ok", "source", "failures": [{"module", "message"}], "ignored": [...], "log"}``.
 
 Source: cloud-init's reference of status.json and result.json; Linux's sysfs class "virtio-ports".
@@ -60,6 +61,10 @@ class Outcome:
             self.stages[stage]["start"] = time_s
         self.stage = stage
         self._write(STATUS, {"v1": {"datasource": self.source_detail, "stage": stage, **self.stages}})
+
+    def at_gate(self) -> None:
+        """Tell the host that this template may be frozen."""
+        self._tell({"stage": "gate"})
 
     def reachable(self) -> None:
         """Tell the host that the SSH server listens."""

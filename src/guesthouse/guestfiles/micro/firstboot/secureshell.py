@@ -5,6 +5,9 @@ Source: dropbear(8), dropbearconvert(1), authorized_keys in sshd(8).
 
 from __future__ import annotations
 
+import binascii
+import struct
+
 from .guest import Refused
 
 TYPE_CHECKING = False
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 _FOLDER = "/etc/dropbear"
 _PEM = "/run/host-key.pem"
+_OPENSSH = b"openssh-key-v1\0"
+_ED25519 = b"ssh-ed25519"
+_ED25519_BYTES = 64
 # The prefixes of cloud-config's `ssh_keys` (NAME_private, NAME_public) and the file that dropbear has for each.
 KEY_FILES = {
     "ed25519": f"{_FOLDER}/dropbear_ed25519_host_key",
@@ -42,6 +48,10 @@ def authorize(guest: Guest, accounts: Accounts, user: str, keys: Iterable[str]) 
 def set_host_key(guest: Guest, kind: str, private: str) -> None:
     """Install a host key given in OpenSSH's or PEM form."""
     guest.folder(_FOLDER, 0o700)
+    converted = _converted(private) if kind == "ed25519" else None
+    if converted is not None:
+        guest.write(KEY_FILES[kind], converted, 0o600)
+        return
     guest.write(_PEM, private.strip().encode() + b"\n", 0o600)
     try:
         status, said = guest.run(
@@ -51,6 +61,48 @@ def set_host_key(guest: Guest, kind: str, private: str) -> None:
         guest.write(_PEM, b"", 0o600)
     if status:
         raise Refused(f"{kind}_private is no key that dropbear reads: {said.decode(errors='replace').strip()}")
+
+
+def _converted(private: str) -> bytes | None:
+    """An ed25519 key as dropbear keeps it; None where it is not in OpenSSH's open form: `dropbearconvert` knows more.
+
+    Source: PROTOCOL.key of OpenSSH; ed25519.c of dropbear. The numbers are the same, only their wrapping differs,
+    and on an emulated processor another program is felt.
+    """
+    lines = private.strip().splitlines()
+    if len(lines) < 3 or lines[0] != "-----BEGIN OPENSSH PRIVATE KEY-----":
+        return None
+    try:
+        wrapped = _open_key(binascii.a2b_base64("".join(lines[1:-1])))
+        kind, _, numbers = wrapped[:3]
+    except (ValueError, struct.error):
+        return None
+    if kind != _ED25519 or len(numbers) != _ED25519_BYTES:
+        return None
+    return b"".join(struct.pack(">I", len(part)) + part for part in (kind, numbers))
+
+
+def _open_key(data: bytes) -> list[bytes]:
+    """The strings of the private part. Raises ValueError where it is locked or not of this form."""
+    if not data.startswith(_OPENSSH):
+        raise ValueError("another form")
+    cipher, _, _, rest = _strings(data[len(_OPENSSH) :], 3)
+    if cipher != b"none" or rest[:4] != b"\0\0\0\1":
+        raise ValueError("locked, or several keys")
+    private = _strings(rest[4:], 2)[1]
+    if private[:4] != private[4:8]:
+        raise ValueError("damaged")
+    return _strings(private[8:], 3)
+
+
+def _strings(data: bytes, count: int) -> list[bytes]:
+    """So many strings (RFC 4251, 5), and what is left."""
+    found = []
+    for _ in range(count):
+        (length,) = struct.unpack_from(">I", data)
+        found.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    return [*found, data]
 
 
 def make_host_keys(guest: Guest) -> None:

@@ -1,0 +1,112 @@
+"""The gate: where a machine is frozen as a template, and where each of its forks goes on.
+
+Rules
+-----
+1. Before the gate nothing is made that a machine has for itself: no name, key or address, and no connection, at
+   whose first the kernel draws the secrets of its TCP.
+2. What is in the frozen memory is the same in every fork. Randomness is therefore the first thing behind the
+   gate, before any program is started; then the clock, which stood still.
+3. A fork's time counts and a template's does not: what can be loaded before the gate is, and the processes that
+   start beside us come first.
+4. Waiting costs nothing: the kernel wakes us.
+5. All forks of a template share what no program can change: boot_id, the uuid in the tables of the firmware, and
+   where the kernel and the processes that waited with us lie in memory.
+6. What is plugged at the gate is ours. Who handles plugged devices otherwise (`hotplug`) stands back until the
+   machine is configured, and then leaves our NICs alone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from . import entropy, netplan
+from .network import nics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .guest import Guest
+    from .outcome import Outcome
+    from .sources import Seed
+    from .uevents import Uevents
+
+FIFO = "/run/guest/gate"
+MARKS = "/run/guest/nics"
+_SERIAL = "seed"
+_CLOCK = "/sys/class/rtc/rtc0/since_epoch"
+# What `configure` imports only where it needs it.
+_IMPORTED_LATE = ("email.iterators", "email.message", "email.parser", "ipaddress", "traceback", "yaml", "zlib")
+
+
+class Gate:
+    """The gate of a template's boot; `uevents` are the kernel's. A NIC may come so long after another."""
+
+    def __init__(self, guest: Guest, uevents: Uevents, nic_timeout_s: float = 10.0) -> None:
+        self.guest = guest
+        self._uevents = uevents
+        self._nic_timeout_s = nic_timeout_s
+        self._held: int | None = None
+
+    def wait(self, outcome: Outcome) -> None:
+        """Get ready, tell the host, and be frozen here. Returns in a fork that is like no other."""
+        self.guest.stand_back(True)
+        self._warm_up()
+        self.guest.stand_back(False)
+        self._hold_others()
+        self._uevents.forget()  # those of the drivers, which every fork would have to go through
+        outcome.at_gate()
+        while not self._has_seed():
+            self._uevents.wait("block")
+        entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
+        if "random" in sys.modules:
+            sys.modules["random"].seed()
+        self._set_clock()
+
+    def take(self, seed: Seed | None) -> dict[str, str]:
+        """Mix in the seed's own randomness and wait for the NICs that it names; those that are there, as `nics`."""
+        if seed is not None and seed.random:
+            self.guest.add_entropy(seed.random, len(seed.random))
+        wanted = netplan.macs(seed.network) if seed is not None else set()
+        while not wanted <= {mac.lower() for mac in nics(self.guest).values()}:
+            if not self._uevents.wait("net", self._nic_timeout_s):
+                break  # what is missing then is said where it is used
+        ours = nics(self.guest)
+        for nic in ours:
+            self.guest.write(f"{MARKS}/{nic}", b"")
+        return ours
+
+    def leave(self) -> None:
+        """Let `hotplug` go on with what came meanwhile."""
+        if self._held is not None:
+            os.unlink(self.guest.path(FIFO))
+            os.close(self._held)
+
+    def _warm_up(self) -> None:
+        """Load what a fork would have to: drivers of whatever may be plugged, modules that are imported late."""
+        drivers = self.guest.read(f"/lib/modules/{os.uname().release}/modules.dep").splitlines()
+        names = [os.path.basename(line.partition(":")[0]).partition(".")[0] for line in drivers]
+        self.guest.run(["modprobe", "-a", "-q", *names])
+        for name in _IMPORTED_LATE:
+            __import__(name)
+        # What is there by now stays: no fork need look through it, and copy it by doing so.
+        gc.collect()
+        gc.freeze()
+
+    def _hold_others(self) -> None:
+        """A reader of the FIFO gets nothing while somebody could write, and is let go when nobody can any more."""
+        self.guest.folder(MARKS)
+        os.mkfifo(self.guest.path(FIFO), 0o600)
+        self._held = os.open(self.guest.path(FIFO), os.O_RDWR | os.O_CLOEXEC)
+
+    def _has_seed(self) -> bool:
+        disks = "/sys/class/block"
+        return any(
+            self.guest.read(f"{disks}/{name}/serial").strip() == _SERIAL for name in os.listdir(self.guest.path(disks))
+        )
+
+    def _set_clock(self) -> None:
+        told = self.guest.read(_CLOCK).strip()
+        if told:
+            # It tells whole seconds; the kernel itself takes the middle of one at a boot.
+            self.guest.set_clock(int(told) + 0.5)
