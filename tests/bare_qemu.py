@@ -59,6 +59,10 @@ class Machine:
         self.report, self.agent, self.qmp = (Lines(ends[name]) for name in ("report", "agent", "qmp"))
         self.qmp.receive()
         self.qmp.ask("qmp_capabilities")
+        self.find_ssh_port()
+
+    def find_ssh_port(self) -> None:
+        """Ask which port of the host leads to the guest's SSH server; 0 where none does."""
         said = self.qmp.ask("human-monitor-command", **{"command-line": "info usernet"})
         forwarded = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+22", said)
         self.ssh_port = int(forwarded[1]) if forwarded else 0
