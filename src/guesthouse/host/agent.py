@@ -26,7 +26,7 @@ from guesthouse.ports import GuestCommand, GuestResult
 
 _SENTINEL = b"\xff"
 _LONGEST_ANSWER_BYTES = 32 << 20
-_ANSWER_TIMEOUT_S = 20.0
+_ANSWER_TIMEOUT_S = 60.0
 _FIRST_QUESTION_S, _SLOWER, _LAST_QUESTION_S = 0.02, 1.5, 1.0
 _CHUNK_BYTES = 128 * 1024
 

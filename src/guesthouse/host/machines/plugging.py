@@ -28,7 +28,7 @@ from guesthouse.qemu.messages import Command
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
-_UNPLUG_TIMEOUT_S = 30.0
+_UNPLUG_TIMEOUT_S = 60.0
 _ASK_AGAIN_S = 1.0
 _PERIPHERALS = Command("qom-list", {"path": "/machine/peripheral"})
 
