@@ -179,14 +179,21 @@ def test_the_seeds_randomness_is_mixed_in(template: Template) -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("file", "content"),
     [
-        {"version": 2, "ethernets": {"lan": {"match": {"macaddress": MAC.upper()}, "dhcp4": True}}},
-        {"network": {"version": 1, "config": [{"type": "physical", "name": "lan", "mac_address": MAC}]}},
+        (
+            "network-config",
+            {"version": 2, "ethernets": {"lan": {"match": {"macaddress": MAC.upper()}, "dhcp4": True}}},
+        ),
+        (
+            "network-config",
+            {"network": {"version": 1, "config": [{"type": "physical", "name": "lan", "mac_address": MAC}]}},
+        ),
+        ("meta-data", {"instance-id": "one", "nics": [MAC.upper()]}),
     ],
 )
-def test_nics_that_the_seed_names_are_waited_for(template: Template, config: dict[str, object]) -> None:
-    seed = from_files({"network-config": json.dumps(config).encode()}, "/dev/vda")
+def test_nics_that_the_seed_names_are_waited_for(template: Template, file: str, content: dict[str, object]) -> None:
+    seed = from_files({file: json.dumps(content).encode()}, "/dev/vda")
     template.plug_nic("eth0", "52:54:00:00:00:01")
     found: list[dict[str, str]] = []
     thread = threading.Thread(target=lambda: found.append(template.gate.take(seed)))
@@ -207,6 +214,7 @@ def test_a_nic_that_never_comes_is_not_waited_for_for_ever(guest: ScratchGuest) 
 @pytest.mark.parametrize("config", ["", "{version: 2}", "{version: 2, ethernets: [x]}", "{version: 1, config: 3}", "3"])
 def test_without_named_nics_nothing_is_waited_for(template: Template, config: str) -> None:
     assert template.gate.take(from_files({"network-config": config.encode()}, "/dev/vda")) == {}
+    assert template.gate.take(from_files({"meta-data": b"{nics: 3}"}, "/dev/vda")) == {}
     assert template.gate.take(None) == {}
 
 

@@ -8,6 +8,8 @@ Rules
    knows whom it talks to, and the guest need not make keys, which takes a minute without KVM).
 3. Documents are JSON, which is YAML too: nothing needs quoting rules.
 4. The instance-id is the machine's id: cloud-init configures a machine once in its life.
+5. Two things are for a guest that goes on from a frozen one, and nothing to cloud-init: `nics` in the meta-data, the
+   MAC addresses it is to wait for, and `random-seed`, random bytes that no other machine has.
 
 Source: cloud-init 22.4, "NoCloud", "Vendor data", module "SSH" (`ssh_keys`, `ssh_deletekeys`).
 """
@@ -37,25 +39,32 @@ def seed_files(
     user_data: str,
     authorized_keys: Sequence[str],
     host_key: HostKey,
+    macs: Sequence[str] = (),
+    random_seed: bytes = b"",
     network: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
     """Name and content of each file of the seed; `network` is a network-config document, version 2."""
     files = {
-        "meta-data": _document(meta_data(machine_id, hostname, authorized_keys)),
+        "meta-data": _document(meta_data(machine_id, hostname, authorized_keys, macs)),
         "user-data": user_data.encode(),
         "vendor-data": b"#cloud-config\n" + _document(vendor_data(host_key)),
     }
+    if random_seed:
+        files["random-seed"] = random_seed
     if network is not None:
         files["network-config"] = _document(network)
     return files
 
 
-def meta_data(machine_id: str, hostname: str, authorized_keys: Sequence[str]) -> dict[str, Any]:
-    """What the machine is: its id, its name, the keys of its default user, each once."""
+def meta_data(
+    machine_id: str, hostname: str, authorized_keys: Sequence[str], macs: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the machine is: its id, its name, the keys of its default user, each once, its NICs."""
     return {
         "instance-id": machine_id,
         "local-hostname": hostname,
         "public-keys": list(dict.fromkeys(key.strip() for key in authorized_keys)),
+        "nics": list(macs),
     }
 
 

@@ -1,13 +1,14 @@
-"""A machine's seed: the CD-ROM image from which cloud-init configures it, and the SSH host key in it.
+"""A machine's seed: the CD-ROM image from which cloud-init configures it, and the secrets in it.
 
 Rules
 -----
-1. The host key is made once in a machine's life and outlives every rewriting of the seed.
-2. The key is in its place before a seed that names it is.
+1. The SSH host key and the random bytes are made once in a machine's life and outlive every rewriting of the seed.
+2. They are in their place before a seed that has them is.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from guesthouse.decide.plan import Desired
@@ -15,6 +16,8 @@ from guesthouse.formats import iso9660
 from guesthouse.formats.cloudinit import LABEL, HostKey, seed_files
 from guesthouse.host.durable import write_whole
 from guesthouse.host.sshkeys import make_pair
+
+_RANDOM_BYTES = 64
 
 
 def make_host_key() -> HostKey:
@@ -37,7 +40,14 @@ def keep_host_key(path: Path) -> HostKey:
     return HostKey(path.read_text(), public.read_text().strip())
 
 
-def render_seed(desired: Desired, host_key: HostKey) -> bytes:
+def keep_random_seed(path: Path) -> bytes:
+    """The random bytes kept at `path`, made where there are none."""
+    if not path.exists():
+        write_whole(path, os.urandom(_RANDOM_BYTES))
+    return path.read_bytes()
+
+
+def render_seed(desired: Desired, host_key: HostKey, random_seed: bytes) -> bytes:
     """The image of a machine's seed; the same bytes for the same machine."""
     machine = desired.machine
     files = seed_files(
@@ -46,5 +56,7 @@ def render_seed(desired: Desired, host_key: HostKey) -> bytes:
         user_data=machine.spec.user_data,
         authorized_keys=(*machine.spec.ssh_keys, *desired.authorized_keys),
         host_key=host_key,
+        macs=[nic.mac for nic in machine.spec.nics],
+        random_seed=random_seed,
     )
     return iso9660.build(LABEL, files)

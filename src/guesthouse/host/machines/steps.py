@@ -47,7 +47,7 @@ from guesthouse.host.machines.forwarding import set_forwards
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.starting import Starter
-from guesthouse.host.seed import keep_host_key, render_seed
+from guesthouse.host.seed import keep_host_key, keep_random_seed, render_seed
 from guesthouse.model.errors import Conflict
 from guesthouse.model.house import House
 from guesthouse.model.machine import DiskSpec
@@ -95,7 +95,7 @@ async def _write_seed(hands: Hands, step: WriteSeed, desired: Desired, progress:
     path = identity.make_machine_folder(hands.house.machines, desired.machine.id)
     folder = hands.runs.folder(desired.machine.id)
     number = identity.machine_number(path)
-    seed = render_seed(desired, keep_host_key(folder.host_key))
+    seed = render_seed(desired, keep_host_key(folder.host_key), keep_random_seed(folder.random_seed))
     write_whole(folder.seed, seed, 0o600 if number is None else 0o640, -1 if number is None else number)
 
 

@@ -67,7 +67,7 @@ class Gate:
         """Mix in the seed's own randomness and wait for the NICs that it names; those that are there, as `nics`."""
         if seed is not None and seed.random:
             self.guest.add_entropy(seed.random, len(seed.random))
-        wanted = netplan.macs(seed.network) if seed is not None else set()
+        wanted = _wanted(seed) if seed is not None else set()
         while not wanted <= {mac.lower() for mac in nics(self.guest).values()}:
             if not self._uevents.wait("net", self._nic_timeout_s):
                 break  # what is missing then is said where it is used
@@ -110,3 +110,10 @@ class Gate:
         if told:
             # It tells whole seconds; the kernel itself takes the middle of one at a boot.
             self.guest.set_clock(int(told) + 0.5)
+
+
+def _wanted(seed: Seed) -> set[str]:
+    """The MAC addresses that the seed names: in its network-config, and those that the house has plugged."""
+    told = seed.metadata.get("nics")
+    plugged = told if isinstance(told, list) else []
+    return netplan.macs(seed.network) | {str(mac).lower() for mac in plugged}
