@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guesthouse.formats.outcome import from_console, from_result, parse_report
+from guesthouse.formats.outcome import from_console, from_result, is_gate, parse_report
 from guesthouse.model.machine import Failure, Outcome, Stage
 
 
@@ -78,8 +78,23 @@ def test_what_a_guest_says_is_bounded_and_cannot_drive_a_terminal() -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_do_harm(line: bytes) -> None:
     parse_report(line)
+    is_gate(line)
     from_result(line)
     from_console(line.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("line", [b'{"stage": "gate"}', b'{"stage": "gate", "log": "ready to be frozen"}\n'])
+def test_a_guest_at_its_gate(line: bytes) -> None:
+    assert is_gate(line)
+    assert parse_report(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"gate", b'{"stage": "reachable"}', b'{"stage": "configured", "log": "gate"}', b'{"gate": true}', b"\xff"],
+)
+def test_not_yet_at_its_gate(line: bytes) -> None:
+    assert not is_gate(line)
 
 
 def test_cloud_init_done_well() -> None:

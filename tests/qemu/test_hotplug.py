@@ -12,11 +12,11 @@ from tests.qemu.scenarios import FOLDER, IMAGE, MACHINE_TYPE, disk, nic
 
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Bus, DiskFormat, Forward, MachineSpec, NicModel
-from guesthouse.qemu import hotplug
+from guesthouse.qemu import hotplug, migration
 from guesthouse.qemu.block import DiskFile
-from guesthouse.qemu.devices import Mapping
-from guesthouse.qemu.messages import Command
-from guesthouse.qemu.place import place
+from guesthouse.qemu.devices import Mapping, Seed
+from guesthouse.qemu.messages import PAUSE, Command
+from guesthouse.qemu.place import SEED_SEAT, place
 
 SPEC = MachineSpec(name="first", nics=(nic(1),))
 LIVE = place(SPEC, machine_type=MACHINE_TYPE)
@@ -29,6 +29,7 @@ FULL = place(
 FILE = DiskFile(FOLDER / "disk.qcow2", backing=DiskFile(IMAGE, backing=DiskFile(FOLDER / "base.raw", DiskFormat.RAW)))
 RAW = DiskFile(FOLDER / "unit.raw", DiskFormat.RAW)
 FORWARD = Forward(guest_port=22, host_port=2222)
+SEED = Seed(id="seed", seat=SEED_SEAT)
 MAC, E1000 = nic(1).mac, nic(2).mac
 
 MESSAGES: dict[str, Callable[[], tuple[Command, ...]]] = {
@@ -39,6 +40,9 @@ MESSAGES: dict[str, Callable[[], tuple[Command, ...]]] = {
     "plug-nic": lambda: hotplug.plug_nic(FULL, E1000, "first"),
     "unplug-nic": lambda: (hotplug.unplug_nic(FULL, E1000), hotplug.forget_nic(FULL, E1000)),
     "forward": lambda: (hotplug.forward_add(FULL, MAC, FORWARD), hotplug.forward_remove(FULL, MAC, FORWARD)),
+    "plug-seed": lambda: hotplug.plug_seed(SEED, FOLDER / "seed.iso"),
+    "freeze": lambda: (PAUSE, migration.capabilities(migration.MEMORY_STAYS), migration.save("state")),
+    "restore": lambda: (migration.capabilities(migration.MEMORY_STAYS), migration.restore(14)),
     "balloon": lambda: (hotplug.balloon(384),),
 }
 

@@ -17,7 +17,7 @@ from guesthouse.model.machine import Bus, Cache, DiskSpec, MachineSpec, NicModel
 from guesthouse.qemu import hotplug
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.command import command
-from guesthouse.qemu.devices import Device
+from guesthouse.qemu.devices import Device, Seed
 from guesthouse.qemu.place import SEATS, place
 from guesthouse.qemu.placed import Placed
 
@@ -127,6 +127,10 @@ def test_boot_and_hot_plug_describe_a_device_alike(history: list[MachineSpec]) -
     for card in spec.nics:
         for message in hotplug.plug_nic(tree, card.mac, spec.name):
             assert message.arguments in options[message.name]
+    seed = tree.get("seed")
+    assert isinstance(seed, Seed)
+    for message in hotplug.plug_seed(seed, boot.seed):
+        assert message.arguments in options[message.name]
 
 
 def rendered(argv: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:

@@ -20,6 +20,7 @@ import msgspec
 from guesthouse.model.machine import Failure, Outcome, Stage
 
 LONGEST_REPORT_BYTES = 64 * 1024
+_GATE = "gate"
 _MOST_FAILURES = 32
 _LONGEST_NAME = 64
 _LONGEST_MESSAGE = 1000
@@ -70,6 +71,14 @@ def parse_report(line: bytes) -> tuple[Stage, Outcome | None] | None:
         ]
         return Stage.CONFIGURED, _outcome(report.source, failures, report.log, ok=report.ok)
     return None
+
+
+def is_gate(line: bytes) -> bool:
+    """Whether a line of the report channel says that the guest stands at its gate: ``{"stage": "gate"}``."""
+    try:
+        return msgspec.json.decode(line, type=_Report).stage == _GATE
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def from_result(result: bytes, log: str = "") -> Outcome | None:

@@ -11,10 +11,12 @@ Rules
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Forward
 from guesthouse.qemu.block import DiskFile, blockdev
-from guesthouse.qemu.devices import ScsiDisk
+from guesthouse.qemu.devices import ScsiDisk, Seed
 from guesthouse.qemu.messages import Command
 from guesthouse.qemu.placed import Placed
 
@@ -43,6 +45,11 @@ def forget_disk(placed: Placed, disk: str) -> Command:
 def grow_disk(live: Placed, disk: str, size_bytes: int) -> Command:
     """Make a disk larger; the guest sees the new size at once."""
     return Command("block_resize", {"node-name": live.disk(disk).node, "size": size_bytes})
+
+
+def plug_seed(seed: Seed, path: Path) -> tuple[Command, ...]:
+    """Attach the seed to a machine that was frozen before it had one."""
+    return Command("blockdev-add", seed.blockdev(path)), Command("device_add", seed.mapping())
 
 
 def plug_nic(placed: Placed, mac: str, hostname: str) -> tuple[Command, ...]:
