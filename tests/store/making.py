@@ -32,6 +32,20 @@ def machine(project: str, name: str, **fields: Any) -> m.Machine:
     return m.Machine(**({"id": new_id()} | words | fields))
 
 
+def row_of(machine: m.Machine) -> m.MachineRow:
+    """What a list shows of a machine."""
+    return m.MachineRow(**{name: getattr(machine, name) for name in m.MachineRow.__struct_fields__})
+
+
+def disk(project: str, name: str, **fields: Any) -> r.Disk:
+    return r.Disk(**({"id": new_id(), "project": project, "name": name, "size_mib": 10} | fields))
+
+
+def template(project: str, name: str, **fields: Any) -> r.Template:
+    words: dict[str, Any] = {"project": project, "name": name, "image": new_id(), "spec": m.MachineSpec(name=name)}
+    return r.Template(**({"id": new_id()} | words | fields))
+
+
 def operation(project: str, **fields: Any) -> r.Operation:
     words: dict[str, Any] = {"kind": "launch", "subject_kind": "machine", "subject": new_id(), "subject_name": "web"}
     return r.Operation(**({"id": new_id(), "project": project, **words} | fields))
@@ -54,6 +68,7 @@ def full_machine(project: str) -> m.Machine:
         project,
         "web",
         image="debian:12",
+        template=new_id(),
         vcpus=2,
         memory_mib=2048,
         nics=2,

@@ -24,7 +24,16 @@ async def test_every_noun_comes_back_as_it_was_stored(store: SqlStore) -> None:
         "tokens": r.Token(id=id(), **words, role=r.Role.OPERATOR, digest="ab", house=True),
         "keys": r.Key(id=id(), **words, public="ssh-ed25519 AAAA me", fingerprint="SHA256:x"),
         "images": r.Image(id=id(), **words, state=r.ImageState.READY, public=True, file_bytes=1 << 40, user="debian"),
-        "disks": r.Disk(id=id(), **words, size_mib=10, format=m.DiskFormat.RAW, thin=False, machine=id()),
+        "templates": making.template(
+            home.id,
+            "small",
+            state=r.TemplateState.READY,
+            vcpus=2,
+            boot_ms=4711,
+            memory_bytes=1 << 40,
+            spec=m.MachineSpec(name="small", nics=(), firmware=m.Firmware.UEFI),
+        ),
+        "disks": making.disk(home.id, "web", format=m.DiskFormat.RAW, thin=False, machine=id(), template=id()),
         "machines": making.full_machine(home.id),
         "operations": making.operation(
             home.id, percent=12.5, context={"a": [1, None, {"b": "c"}]}, error={"code": "failed"}, result={"x": 1.5}

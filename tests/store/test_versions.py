@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -69,6 +71,51 @@ async def test_a_new_database_is_what_migrations_lead_to(url: str) -> None:
     async with open_store(url):
         pass
     assert await run(url, shape) == migrated
+
+
+def contents(connection: sa.Connection) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all tables, without the numbers that the database gave them."""
+    return {
+        table.name: [{name: value for name, value in row._mapping.items() if name != "seq"} for row in rows]
+        for table in METADATA.sorted_tables
+        if (rows := connection.execute(sa.select(table)).all())
+    }
+
+
+def begin_with(connection: sa.Connection, version: str, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Make the tables of a version, and put into them what they have columns for."""
+    config = Config()
+    config.set_main_option("script_location", str(versions.MIGRATIONS))
+    config.attributes["connection"] = connection
+    alembic.upgrade(config, version)
+    tables = sa.MetaData()
+    tables.reflect(connection)
+    for name, records in rows.items():
+        table = tables.tables[name]
+        connection.execute(table.insert(), [{key: row[key] for key in row if key in table.columns} for row in records])
+
+
+async def test_machines_and_disks_from_before_templates_were_forked_from_none(url: str) -> None:
+    async with open_store(url) as store:
+        home = await making.fill(store)
+        async with store.write() as transaction:
+            boot = msgspec.structs.replace(making.full_machine(home.id), template="")
+            machine = await transaction.machines.insert(boot)
+            disk = await transaction.disks.insert(making.disk(home.id, "web-root", machine=machine.id))
+    new, rows = await run(url, shape), await run(url, contents)
+    await run(url, METADATA.drop_all)
+    await run(url, versions.VERSION.drop)
+    await run(url, begin_with, "0001", rows)
+    assert "templates" not in await run(url, shape)
+    async with open_store(url) as store:
+        async with store.read() as transaction:
+            assert await transaction.machines.select() == [machine]
+            assert await transaction.disks.select() == [disk]
+        async with store.write() as transaction:
+            template = await transaction.templates.insert(making.template(home.id, "small"))
+            fork = await transaction.machines.insert(making.machine(home.id, "fork", template=template.id))
+            assert await transaction.machines.scan(template=template.id) == [making.row_of(fork)]
+    assert await run(url, shape) == new
 
 
 def test_versions_are_one_line() -> None:

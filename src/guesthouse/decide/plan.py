@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from guesthouse.model.machine import Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Outcome, Power, Stage
-from guesthouse.model.resources import Disk, Image
+from guesthouse.model.resources import Disk, Image, Template
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Desired:
 
     `disks` are the records behind `machine.spec.disks`, in that order; `leaving` are disks of this machine that are
     to be removed: an undone operation made them. `authorized_keys` are public keys of the project beside those of
-    the spec.
+    the spec. `template` is what its first start may be forked from.
     """
 
     machine: Machine
@@ -39,6 +39,7 @@ class Desired:
     authorized_keys: tuple[str, ...] = ()
     project_number: int = 0
     leaving: tuple[Disk, ...] = ()
+    template: Template | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ProcessSeen:
     """A QEMU process of a machine. `spec` is what it realises now: as started, and hot-plugged since.
 
     `runstate` is QEMU's own word (``running``, ``paused``, ``shutdown``, ``internal-error``, ``io-error`` ...).
-    `boot_memory_mib` is the memory it was started with; the balloon moves below it.
+    `boot_memory_mib` is the memory it was started with; the balloon moves below it. `forked`: it began as a fork.
     """
 
     pid: int
@@ -69,6 +70,7 @@ class ProcessSeen:
     memory_actual_mib: int = 0
     stage: Stage = Stage.RUNNING
     outcome: Outcome | None = None
+    forked: bool = False
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,11 @@ class House:
         return self.home / "machines"
 
     @property
+    def templates(self) -> Path:
+        """One folder a template, named by its id: memory, state and disk of a frozen machine."""
+        return self.home / "templates"
+
+    @property
     def cache(self) -> Path:
         """What can be made or fetched again."""
         return self.home / "cache"

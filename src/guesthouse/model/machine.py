@@ -178,6 +178,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     host: str
     image: str = ""
+    template: str = ""
     vcpus: int = 1
     memory_mib: int = 512
     nics: int = 1
@@ -197,7 +198,8 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
 class Machine(MachineRow, kw_only=True, frozen=True):
     """A machine's whole record: the row, what was asked for (`spec`) and what was seen (`status`).
 
-    A change of `restart_epoch` asks for a restart. `stop_timeout_s` is how long the guest may take to shut
+    `template` is what its first start is forked from, empty where that is a boot. A change of `restart_epoch` asks
+    for a restart. `stop_timeout_s` is how long the guest may take to shut
     down by itself before it is forced; 0 forces at once.
     """
 

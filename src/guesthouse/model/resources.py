@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.model.machine import DiskFormat
+from guesthouse.model.machine import DiskFormat, MachineSpec
 
 
 class Role(StrEnum):
@@ -101,6 +101,37 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
+class TemplateState(StrEnum):
+    MAKING = "making"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+class TemplateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The scalar columns of a template: a machine of an image, booted to its gate and frozen.
+
+    `boot_ms` is what each fork of it saves, `memory_bytes` what they share.
+    """
+
+    id: str
+    project: str
+    name: str
+    image: str
+    state: TemplateState = TemplateState.MAKING
+    vcpus: int = 1
+    memory_mib: int = 512
+    boot_ms: int = 0
+    memory_bytes: int = 0
+    state_bytes: int = 0
+    created_at: float = 0.0
+
+
+class Template(TemplateRow, frozen=True, kw_only=True):
+    """A template whole: `spec` is the hardware that it has, and that a fork must want."""
+
+    spec: MachineSpec
+
+
 class DiskState(StrEnum):
     MAKING = "making"
     READY = "ready"
@@ -108,7 +139,10 @@ class DiskState(StrEnum):
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
-    """A writable disk. `image` is the image under it (qcow2) or copied into it (raw); `machine` who has it."""
+    """A writable disk. `image` is the image under it (qcow2) or copied into it (raw); `machine` who has it.
+
+    `template` is the template whose frozen disk lies between the image and this one.
+    """
 
     id: str
     project: str
@@ -118,6 +152,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     thin: bool = True
     state: DiskState = DiskState.MAKING
     image: str = ""
+    template: str = ""
     machine: str = ""
     host: str = ""
     created_at: float = 0.0

@@ -6,7 +6,7 @@ Rules
    anything else is a JSON document in a text column. A column is nullable where its scalar may be None.
 2. `seq` is the table's own: records lie and come in the order in which they were added.
 3. What a struct cannot say stands in the noun's row: unique columns, indexes, foreign keys.
-4. A project that still has images, disks or machines cannot go; its tokens and keys go with it. Operations
+4. A project that still has images, templates, disks or machines cannot go; its tokens and keys go with it. Operations
    and events are history and outlive what they tell of, so they refer to nothing.
 5. The time is the database's, in seconds since the epoch (`epoch_now`), never this process's.
 6. A change here needs a migration; a test compares the two.
@@ -24,7 +24,18 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from guesthouse.model.machine import Machine, MachineRow
-from guesthouse.model.resources import Disk, Event, Image, Key, Operation, OperationRow, Project, Token
+from guesthouse.model.resources import (
+    Disk,
+    Event,
+    Image,
+    Key,
+    Operation,
+    OperationRow,
+    Project,
+    Template,
+    TemplateRow,
+    Token,
+)
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -118,6 +129,7 @@ PROJECTS = _noun(
 TOKENS = _noun("token", Token, Token, _of_project("CASCADE"), unique=(("project", "name"), ("digest",)))
 KEYS = _noun("key", Key, Key, _of_project("CASCADE"))
 IMAGES = _noun("image", Image, Image, _of_project("RESTRICT"))
+TEMPLATES = _noun("template", Template, TemplateRow, _of_project("RESTRICT"), sa.Index(None, "image"))
 DISKS = _noun("disk", Disk, Disk, _of_project("RESTRICT"), sa.Index(None, "machine"))
 MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Index(None, "host"))
 OPERATIONS = _noun(

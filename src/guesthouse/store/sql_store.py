@@ -26,6 +26,7 @@ class SqlTransaction:
         self.tokens = RecordTable(schema.TOKENS, session)
         self.keys = RecordTable(schema.KEYS, session)
         self.images = RecordTable(schema.IMAGES, session)
+        self.templates = RecordTable(schema.TEMPLATES, session)
         self.disks = RecordTable(schema.DISKS, session)
         self.machines = RecordTable(schema.MACHINES, session)
         self.operations = RecordTable(schema.OPERATIONS, session)
