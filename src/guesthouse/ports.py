@@ -9,7 +9,18 @@ from typing import Any, Protocol, TypeVar
 
 from guesthouse.decide.plan import Desired, Observed, Step
 from guesthouse.model.machine import Machine, MachineRow
-from guesthouse.model.resources import Disk, Event, Image, Key, Operation, OperationRow, Project, Token
+from guesthouse.model.resources import (
+    Disk,
+    Event,
+    Image,
+    Key,
+    Operation,
+    OperationRow,
+    Project,
+    Template,
+    TemplateRow,
+    Token,
+)
 
 Record = TypeVar("Record")
 Row = TypeVar("Row")
@@ -58,6 +69,18 @@ class DiskHost(Protocol):
 
     async def describe(self, disk: Disk, image: Image | None) -> Mapping[str, Any]:
         """Format, virtual and file bytes, and the chain below, as they are on the storage."""
+
+
+class TemplateHost(Protocol):
+    """Templates as folders of this box. `context` is the operation's, with the template's image."""
+
+    async def perform(
+        self, kind: str, step: str, template: Template, context: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        """Do one step of a template operation, return what to add to its context; idempotent."""
+
+    async def discard(self, template: Template) -> None:
+        """Remove all that is there of it; it may be nothing."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +188,8 @@ class Host(Protocol):
     @property
     def disks(self) -> DiskHost: ...
     @property
+    def templates(self) -> TemplateHost: ...
+    @property
     def facts(self) -> HostFacts: ...
     @property
     def keys(self) -> HouseKeys: ...
@@ -223,6 +248,8 @@ class Transaction(Protocol):
     def images(self) -> Table[Image, Image]: ...
     @property
     def disks(self) -> Table[Disk, Disk]: ...
+    @property
+    def templates(self) -> Table[Template, TemplateRow]: ...
     @property
     def machines(self) -> Table[Machine, MachineRow]: ...
     @property

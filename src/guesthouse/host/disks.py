@@ -24,6 +24,7 @@ import msgspec
 from guesthouse.decide.plan import DiskSeen
 from guesthouse.formats.diskimage.own import HEADER_BYTES, virtual_bytes
 from guesthouse.host.durable import put_in_place
+from guesthouse.host.frozen.folder import TemplateFolder
 from guesthouse.host.images.qemuimg import node, on_percent, understood
 from guesthouse.host.processes import run
 from guesthouse.model.errors import Failed, Invalid
@@ -91,8 +92,8 @@ class DiskFiles:
         with _partial(self.path(disk)) as partial:
             if image is None:
                 await self._create(disk, partial)
-            elif is_overlay(disk):
-                await self._overlay(disk, self.image_file(image), partial)
+            elif (under := self._under(disk, images)) is not None:
+                await make_overlay(partial, under, disk.size_mib, f"disk {disk.name}")
             else:
                 await self._copy(disk, _node(self.image_file(image)), disk.format, partial, progress)
                 await self._resize(disk, node(disk.format.value, str(partial)), disk.size_mib)
@@ -129,16 +130,22 @@ class DiskFiles:
 
     def _under(self, disk: Disk, images: Iterable[Image]) -> DiskFile | None:
         image = _image(disk, images) if is_overlay(disk) else None
-        return self.image_file(image) if image is not None else None
+        if image is None:
+            return None
+        if disk.template:
+            return self._frozen(disk, self.image_file(image))
+        return self.image_file(image)
+
+    def _frozen(self, disk: Disk, image: DiskFile) -> DiskFile:
+        path = TemplateFolder(self.house.templates / disk.template).root
+        if not path.is_file():
+            raise Failed(f"the template that disk {disk.name} is made on is gone: {path}", subject=f"disk {disk.name}")
+        return DiskFile(path, DiskFormat.QCOW2, image)
 
     async def _create(self, disk: Disk, partial: Path) -> None:
         allocation = _allocation(disk)
         argv = ("create", "-q", "-f", disk.format.value, *allocation, str(partial), f"{disk.size_mib}M")
         await _qemu_img(disk, "making", argv)
-
-    async def _overlay(self, disk: Disk, image: DiskFile, partial: Path) -> None:
-        below = ("-b", *_below(image, partial))
-        await _qemu_img(disk, "making", ("create", "-q", "-f", "qcow2", *below, str(partial), f"{disk.size_mib}M"))
 
     async def _copy(
         self,
@@ -157,6 +164,13 @@ class DiskFiles:
     async def _resize(self, disk: Disk, target: str, size_mib: int) -> None:
         allocation = () if disk.thin else ("--preallocation=falloc",)
         await _qemu_img(disk, "growing", ("resize", "-q", *allocation, target, f"{size_mib}M"))
+
+
+async def make_overlay(path: Path, under: DiskFile, size_mib: int, subject: str) -> None:
+    """Make a thin disk on another one, which nobody may write to any more."""
+    argv = ("create", "-q", "-f", "qcow2", "-b", *_below(under, path), str(path), f"{size_mib}M")
+    with understood(subject, "making"):
+        await run(("qemu-img", *argv), subject=subject)
 
 
 def _size(path: Path, format: DiskFormat) -> int | None:

@@ -66,7 +66,7 @@ def choose_number(machine_id: str, taken: Container[int]) -> int:
 
 def open_house(house: House) -> None:
     """Make the folders of a house in which machines live, and let machines pass through them."""
-    for folder in (house.home, house.machines, house.disks, house.images):
+    for folder in (house.home, house.machines, house.disks, house.images, house.templates):
         folder.mkdir(parents=True, exist_ok=True)
         if can_confine():
             folder.chmod(0o711)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from guesthouse.host.durable import keep_end
 from guesthouse.host.facts import LocalFacts
 from guesthouse.host.feed import Feed
 from guesthouse.host.fence import fenced
+from guesthouse.host.frozen.box import ThisBox
+from guesthouse.host.frozen.pool import Pool
 from guesthouse.host.guests import LocalGuestFiles, LocalGuests
 from guesthouse.host.images import workroom
 from guesthouse.host.images.shelf import ImageShelf
@@ -31,12 +34,16 @@ from guesthouse.host.machines.observe import Observer
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.machines.steps import Hands
+from guesthouse.host.templates.maker import Maker
+from guesthouse.host.templates.shelf import TemplateShelf
 from guesthouse.model.house import House
 from guesthouse.ports import Progress
 
 _LOG = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 8 << 20, 1 << 20
 _LOOK_AT_LOGS_S = 10.0
+# The share of the host's memory that templates may be kept ready in.
+_POOL_SHARE = 8
 
 
 class LocalMachines:
@@ -70,6 +77,7 @@ class LocalHost:
     files: LocalGuestFiles
     images: ImageShelf
     disks: LocalDisks
+    templates: TemplateShelf
     facts: LocalFacts
     keys: HouseKeyring
 
@@ -98,8 +106,10 @@ async def open_host(
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
-        starter = Starter(house, runs, files, emulator, kvm, clock, reached)
-        background = (tasks.create_task(kvm.verdict()), tasks.create_task(_look_at_logs(house, runs)))
+        box = ThisBox(emulator, kvm)
+        pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
+        starter = Starter(house, runs, files, emulator, kvm, pool, clock, reached)
+        background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:
             yield LocalHost(
                 runs=runs,
@@ -108,6 +118,7 @@ async def open_host(
                 files=LocalGuestFiles(runs),
                 images=ImageShelf(house),
                 disks=LocalDisks(files),
+                templates=TemplateShelf(house, Maker(house, files, box), pool),
                 facts=LocalFacts(house, emulator, kvm, fence),
                 keys=HouseKeyring(house.keys),
             )
@@ -116,6 +127,11 @@ async def open_host(
                 task.cancel()
             consoles.close()
             await runs.close()
+            pool.close()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _sweep(house: House) -> None:

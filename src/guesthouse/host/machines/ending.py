@@ -50,7 +50,7 @@ async def kill(runs: Runs, folder: Folder) -> None:
         if run is not None:
             await _quit(run)
     except TimedOut:
-        await _kill_unheld(folder)
+        await kill_unheld(folder)
     for name in _SOCKETS:
         folder.socket(name).unlink(missing_ok=True)
 
@@ -84,7 +84,7 @@ async def _quit(run: Run) -> None:
         await run.process.ended.wait()
 
 
-async def _kill_unheld(folder: Folder) -> None:
+async def kill_unheld(folder: Folder) -> None:
     """Kill a QEMU that does not answer, or is not even one yet: whoever has to do with the machine."""
     for found in process.find_all(folder.lock, identity.machine_number(folder.path)):
         found.kill()

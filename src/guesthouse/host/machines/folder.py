@@ -25,6 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `spec` is what the process realises: its NICs carry only the forwards that are set. `forwards` has them by
     MAC with the host's real ports, `forwards_before` those of the run before, to choose the same ports again.
+    `forked`: it began as a fork of a template; `unfinished`: it is about to, and has not all of this yet.
     """
 
     placed: Placed
@@ -35,6 +36,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     forwards: dict[str, tuple[Forward, ...]] = {}
     forwards_before: dict[str, tuple[Forward, ...]] = {}
+    forked: bool = False
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,18 @@ class Folder:
         return self.path / "hostkey"
 
     @property
+    def random_seed(self) -> Path:
+        """Random bytes of the machine's own, for its seed."""
+        return self.path / "random-seed"
+
+    @property
     def record(self) -> Path:
         return self.path / "running.json"
+
+    @property
+    def forked(self) -> Path:
+        """There once the machine has been forked from its template: it boots at every later start."""
+        return self.path / "forked"
 
     @property
     def stage(self) -> Path:

@@ -85,6 +85,7 @@ async def _see(run: Run) -> ProcessSeen:
         memory_actual_mib=actual_mib,
         stage=run.stages.stage,
         outcome=run.stages.outcome,
+        forked=record.forked,
     )
 
 

@@ -63,6 +63,11 @@ class Monitor:
         async for event in self._client.events:
             yield dict(event)
 
+    async def give(self, descriptor: int, name: str) -> None:
+        """Hand QEMU a descriptor, to be used under a name."""
+        self._client.send_fd_scm(descriptor)
+        await self.execute(Command("getfd", {"fdname": name}))
+
     @contextlib.contextmanager
     def listen(self, *names: str) -> Iterator[Callable[[], Any]]:
         """Catch events of these names from now on; yields what waits for the next one."""

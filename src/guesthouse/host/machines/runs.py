@@ -103,6 +103,12 @@ class Runs:
             await monitor.close()
             await released(folder)
             return None
+        if record.unfinished:
+            # A fork that an earlier daemon had not finished: its vCPUs never ran, and nobody knows what it has.
+            running.kill()
+            await running.ended.wait()
+            await monitor.close()
+            return None
         run = self.hold(folder, running, monitor, record)
         try:
             await run.look_around()

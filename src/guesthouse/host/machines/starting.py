@@ -1,14 +1,18 @@
-"""Starting a QEMU, so that a daemon killed at any point leaves either none or one that is found again.
+"""Starting a machine's QEMU, so that a daemon killed at any point leaves either none or one that is found again.
 
-The order is lock, sockets, record, process, greeting, forwards. `POINTS` names what lies between; a test ends the
-daemon at each of them.
+Rules
+-----
+1. The order is lock, record, sockets, process, greeting, forwards. `POINTS` names what lies between, `FORK_POINTS` that
+   of a fork; a test ends the daemon at each of them.
+2. The first start of a machine with a template is a fork of that, where it fits; every other one is a boot. That it
+   was forked is written down (`Folder.forked`) before its vCPUs run for the first time: they never do so twice.
+3. A fork that a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,39 +22,28 @@ from guesthouse.decide.plan import Desired
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.disks import DiskFiles
-from guesthouse.host.durable import read_from
+from guesthouse.host.durable import write_whole
+from guesthouse.host.frozen.pool import Frozen, Pool
 from guesthouse.host.kvm import Kvm
-from guesthouse.host.machines import firmware, qmp
+from guesthouse.host.machines import firmware
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.machines.forwarding import chosen, set_first_forwards
-from guesthouse.host.machines.process import Process, prepare_files, spawn, take_lock
-from guesthouse.host.machines.qmp import Gone, Monitor
-from guesthouse.host.machines.runs import Runs, released
-from guesthouse.model.errors import ChildFailed, TimedOut
+from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
+from guesthouse.host.machines.process import prepare_files
+from guesthouse.host.machines.restoring import fork
+from guesthouse.host.machines.runs import Runs
+from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineSpec
-from guesthouse.qemu.boot import Boot, Sockets
+from guesthouse.qemu import hotplug
+from guesthouse.qemu.block import DiskFile
+from guesthouse.qemu.boot import Boot
 from guesthouse.qemu.capabilities import Capabilities
-from guesthouse.qemu.command import command
 from guesthouse.qemu.place import place
 
-POINTS = ("locked", "bound", "recorded", "spawned", "greeted")
-_SOCKETS = ("qmp", "console", "agent", "report")
-_GREETING_TIMEOUT_S = 60.0
-_LAST_WORDS_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """Descriptors for QEMU to inherit: its listening sockets, and the folder in which its screen's will be."""
-
-    sockets: Sockets
-    screens: int
-
-    @property
-    def all(self) -> tuple[int, ...]:
-        sockets = self.sockets
-        return sockets.qmp, sockets.console, sockets.agent, sockets.report, self.screens
+_LOG = logging.getLogger(__name__)
+POINTS = ("locked", "recorded", "bound", "spawned", "greeted")
+FORK_POINTS = (*POINTS, "restored", "plugged", "forked")
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,7 @@ class Starter:
     disks: DiskFiles
     emulator: Emulator
     kvm: Kvm
+    pool: Pool
     clock: Callable[[], float]
     reached: Callable[[str], None]
 
@@ -77,43 +71,81 @@ class Starter:
         folder = Folder(identity.make_machine_folder(self.house.machines, machine.id))
         identity.check_way(folder.path)
         capabilities, accelerator = await self.emulator.capabilities(), await self.kvm.accelerator()
-        lock = await _lock(folder)
-        try:
+        async with locked(folder) as lock:
             self.reached("locked")
             record = self._record(desired, folder.read_record(), accelerator, capabilities)
-            start_with = firmware.choose(desired, self.house, folder)
-            disks = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
+            files = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
+            boot = self._boot(desired, folder, files, accelerator, capabilities)
             self._hand_over(desired, folder)
-            with _bind(folder) as bound:
-                self.reached("bound")
-                folder.write_record(record)
-                self.reached("recorded")
-                boot = Boot(
-                    id=machine.id,
-                    name=machine.spec.name,
-                    accelerator=accelerator,
-                    capabilities=capabilities,
-                    firmware=start_with,
-                    sockets=bound.sockets,
-                    disks=disks,
-                    seed=folder.seed,
-                    console_log=folder.console_log,
-                    pidfile=folder.pidfile,
-                    screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),
-                    binary=self.emulator.binary,
-                )
-                argv, said_before = command(record.placed, boot), folder.qemu_log.stat().st_size
-                who = identity.identity_of(folder.path, desired.project_number, kvm=accelerator == "kvm")
-                process = spawn(argv, keep=(lock, *bound.all), log=folder.qemu_log, identity=who)
-                self.reached("spawned")
-        finally:
-            os.close(lock)
-        monitor = await _greet(argv, process, folder, said_before)
-        self.reached("greeted")
-        run = self.runs.hold(folder, process, monitor, record)
+            frozen = await self._frozen(desired, folder, record)
+            folder.write_record(msgspec.structs.replace(record, unfinished=frozen is not None))
+            self.reached("recorded")
+            who = identity.identity_of(folder.path, desired.project_number, kvm=accelerator == "kvm")
+            ignition = Ignition(folder, lock, who, self.reached)
+            if frozen is not None:
+                lit, record = await self._fork(ignition, record, boot, frozen, desired)
+            else:
+                lit = await ignition.light(record.placed, boot)
+        run = self.runs.hold(folder, lit.process, lit.monitor, record)
         for nic in machine.spec.nics:
             if nic.forwards:
                 await set_first_forwards(run, nic)
+
+    async def _frozen(self, desired: Desired, folder: Folder, record: Record) -> Frozen | None:
+        """The template to fork from at this start, None where it is to be a boot."""
+        if desired.template is None or folder.forked.exists():
+            return None
+        try:
+            return await self.pool.take(desired.template, record.placed)
+        except (GuesthouseError, OSError) as error:
+            _LOG.warning("machine %s boots: its template cannot be used: %s", desired.machine.name, error)
+            return None
+
+    async def _fork(
+        self, ignition: Ignition, record: Record, boot: Callable[[Bound], Boot], frozen: Frozen, desired: Desired
+    ) -> tuple[Lit, Record]:
+        """Fork, and what is so then; a template that cannot be restored costs time and nothing else."""
+        folder = ignition.folder
+        try:
+            lit = await fork(ignition, record.placed, boot, frozen)
+            for disk in desired.disks:
+                if disk.template:  # the guest still knows the size that the frozen disk had
+                    await lit.monitor.execute(hotplug.grow_disk(record.placed, disk.id, disk.size_mib << 20))
+        except (GuesthouseError, OSError) as error:
+            _LOG.warning("machine %s boots: it could not be forked: %s", desired.machine.name, error)
+            folder.write_record(record)
+            return await ignition.light(record.placed, boot), record
+        finally:
+            frozen.close()
+        record = msgspec.structs.replace(record, forked=True)
+        write_whole(folder.forked, b"")
+        self.reached("forked")
+        folder.write_record(record)
+        return lit, record
+
+    def _boot(
+        self,
+        desired: Desired,
+        folder: Folder,
+        files: Mapping[str, DiskFile],
+        accelerator: str,
+        capabilities: Capabilities,
+    ) -> Callable[[Bound], Boot]:
+        machine, start_with = desired.machine, firmware.choose(desired, self.house, folder)
+        return lambda bound: Boot(
+            id=machine.id,
+            name=machine.spec.name,
+            accelerator=accelerator,
+            capabilities=capabilities,
+            firmware=start_with,
+            sockets=bound.sockets,
+            disks=files,
+            seed=folder.seed,
+            console_log=folder.console_log,
+            pidfile=folder.pidfile,
+            screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),
+            binary=self.emulator.binary,
+        )
 
     def _record(self, desired: Desired, old: Record | None, accelerator: str, capabilities: Capabilities) -> Record:
         spec = desired.machine.spec
@@ -146,39 +178,6 @@ class Starter:
         if folder.variables.exists():
             own.append(folder.variables)
         identity.give_to_machine(folder.path, *own)
-
-
-async def _lock(folder: Folder) -> int:
-    """The machine's run lock, when whatever QEMU is just ending has let go of it."""
-    while (lock := take_lock(folder.lock)) is None:
-        await released(folder)
-    return lock
-
-
-@contextlib.contextmanager
-def _bind(folder: Folder) -> Iterator[_Bound]:
-    """The sockets, bound and listening; ours are closed at the end, when QEMU has its own."""
-    with contextlib.ExitStack() as stack:
-        listeners = {name: stack.enter_context(folder.listen(name)).fileno() for name in _SOCKETS}
-        screens = os.open(folder.screen.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, screens)
-        yield _Bound(Sockets(**listeners), screens)
-
-
-async def _greet(argv: tuple[str, ...], process: Process, folder: Folder, said_before: int) -> Monitor:
-    """The monitor of a QEMU just started. Its socket listens already; should QEMU end, that hangs up.
-
-    `said_before` is how long its log was before.
-    """
-    try:
-        return await qmp.connect(folder.connect("qmp"), _GREETING_TIMEOUT_S)
-    except (OSError, Gone, TimedOut) as error:
-        # It ends by itself, or it hangs and is ended: nothing half-started stays.
-        if isinstance(error, TimedOut):
-            process.kill()
-        await process.ended.wait()
-        said = read_from(folder.qemu_log, said_before, _LAST_WORDS_BYTES).decode(errors="replace")
-        raise ChildFailed(argv, process.status or 0, said, subject=f"machine {folder.machine}") from error
 
 
 def _without_forwards(spec: MachineSpec) -> MachineSpec:

@@ -1,0 +1,150 @@
+"""Frozen memory kept ready for forks, within a budget.
+
+Rules
+-----
+1. A template's memory is read once, holes left out, into a memory file that is sealed against writing; every fork maps
+   that one. It lives as long as this daemon keeps it or a fork uses it.
+2. What was used last is kept; what would go beyond the budget is let go of, the longest unused first. A daemon that
+   begins reads as much ahead as fits, so that the first fork is as fast as the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import logging
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from guesthouse.host.frozen.box import ThisBox
+from guesthouse.host.frozen.folder import TemplateFolder
+from guesthouse.model.errors import Conflict
+from guesthouse.model.house import House
+from guesthouse.model.resources import Template
+from guesthouse.qemu.frozen import match
+from guesthouse.qemu.placed import Placed
+
+_LOG = logging.getLogger(__name__)
+# F_ADD_SEALS and its seals, of linux/fcntl.h: the module fcntl has no names for them.
+_ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8  # no more seals, no shrinking, no growing, no writing
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Descriptors of a frozen machine's memory and state, and the devices of the new tree that it had."""
+
+    memory: int
+    state: int
+    devices: frozenset[str]
+
+    def close(self) -> None:
+        """QEMU has them, or will not; the pool keeps the memory by a descriptor of its own."""
+        os.close(self.memory)
+        os.close(self.state)
+
+
+class Pool:
+    """Memory of templates, by id. `box` is what can restore here."""
+
+    def __init__(self, house: House, box: ThisBox, budget_bytes: int) -> None:
+        self._house = house
+        self._box = box
+        self._budget_bytes = budget_bytes
+        self._kept: OrderedDict[str, int] = OrderedDict()
+        self._reading = asyncio.Lock()
+
+    async def take(self, template: Template, placed: Placed) -> Frozen | None:
+        """What a fork with that tree needs, to be closed after it; None when the template does not fit it.
+
+        Raises `Failed` when the template is damaged, `Conflict` when it was frozen by another QEMU or processor.
+        """
+        folder = TemplateFolder(self._house.templates / template.id)
+        facts = folder.read_facts()
+        devices = match(placed, facts.placed)
+        if devices is None:
+            return None
+        if (now := await self._box.fingerprint()) != facts.by:
+            raise Conflict(
+                f"template {template.name} was frozen by {facts.by}; here is {now}",
+                hint="`guest template create` makes it anew",
+            )
+        memory = await self._memory(template.id, folder)
+        state = os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC)
+        os.utime(folder.path)
+        return Frozen(os.dup(memory), state, devices)
+
+    async def warm(self) -> None:
+        """Read what fits into the budget, what was used last first."""
+        folders = [TemplateFolder(path) for path in self._house.templates.glob("[!.]*")]
+        room = self._budget_bytes
+        for folder in sorted(folders, key=lambda folder: folder.path.stat().st_mtime, reverse=True):
+            try:
+                size = _taken(folder.memory.stat())
+                if size <= room:
+                    await self._memory(folder.path.name, folder)
+                    room -= size
+            except OSError as error:
+                _LOG.warning("template %s cannot be kept ready: %s", folder.path.name, error)
+
+    def drop(self, template: str) -> None:
+        """Let go of a template's memory; forks that have it keep it."""
+        if (descriptor := self._kept.pop(template, None)) is not None:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        for template in list(self._kept):
+            self.drop(template)
+
+    async def _memory(self, template: str, folder: TemplateFolder) -> int:
+        async with self._reading:
+            if template not in self._kept:
+                self._kept[template] = await asyncio.to_thread(sealed_copy, folder.memory, template)
+            self._kept.move_to_end(template)
+            self._shrink()
+            return self._kept[template]
+
+    def _shrink(self) -> None:
+        """Keep to the budget, but for the one used last."""
+        used = {template: _taken(os.fstat(descriptor)) for template, descriptor in self._kept.items()}
+        for template in list(self._kept)[:-1]:
+            if sum(used.values()) <= self._budget_bytes:
+                return
+            used.pop(template)
+            self.drop(template)
+
+
+def sealed_copy(source: Path, name: str) -> int:
+    """A memory file with the content of a file, without its holes; nobody can write to it ever after."""
+    copy = os.memfd_create(f"template-{name}", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    try:
+        with source.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            os.truncate(copy, size)
+            at = 0
+            while (at := _next_data(file.fileno(), at)) < size:
+                end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+                os.lseek(copy, at, os.SEEK_SET)
+                while at < end:
+                    at += os.sendfile(copy, file.fileno(), at, end - at)
+        fcntl.fcntl(copy, _ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(copy)
+        raise
+    return copy
+
+
+def _taken(facts: os.stat_result) -> int:
+    """What a file takes up, in bytes: holes take nothing."""
+    return facts.st_blocks * 512
+
+
+def _next_data(descriptor: int, at: int) -> int:
+    try:
+        return os.lseek(descriptor, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return os.fstat(descriptor).st_size
+        raise

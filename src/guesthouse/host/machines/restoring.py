@@ -1,0 +1,88 @@
+"""Forking a machine: its QEMU begins with another one's memory and goes on where that stood still.
+
+Rules
+-----
+1. The tree is that of the frozen machine, address by address; what the fork has beyond it (its seed, its NICs, more
+   disks) is plugged before the vCPUs run.
+2. Nothing half forked stays: a QEMU that does not come so far is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from guesthouse.host.durable import read_end
+from guesthouse.host.frozen.pool import Frozen
+from guesthouse.host.machines.ignition import Bound, Ignition, Lit
+from guesthouse.host.machines.qmp import Gone
+from guesthouse.host.race import first_of
+from guesthouse.model.errors import Failed
+from guesthouse.qemu import hotplug, migration
+from guesthouse.qemu.boot import Boot, MemoryFile
+from guesthouse.qemu.devices import DiskDevice, NicDevice, ScsiController, Seed
+from guesthouse.qemu.messages import Command
+from guesthouse.qemu.placed import Placed
+
+_LAST_WORDS_BYTES = 1024
+
+
+async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot], frozen: Frozen) -> Lit:
+    """A QEMU with the whole tree, its memory that of the frozen machine, its vCPUs standing still.
+
+    Raises `Failed` when the state cannot be restored.
+    """
+    cold = placed.only(frozen.devices)
+    memory = MemoryFile(Path(f"/proc/self/fd/{frozen.memory}"), shared=False)
+
+    def with_memory(bound: Bound) -> Boot:
+        return replace(boot(bound), memory=memory, incoming=True)
+
+    lit = await ignition.light(cold, with_memory, (frozen.memory, frozen.state))
+    try:
+        if (status := await _restored(lit, frozen.state)) != "completed":
+            said = read_end(ignition.folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace").strip()
+            raise Failed(f"the frozen state could not be restored: {said.splitlines()[-1] if said else status}")
+        ignition.reached("restored")
+        for command in _rest(placed, cold, lit.boot):
+            await lit.monitor.execute(command)
+        ignition.reached("plugged")
+    except BaseException:
+        await lit.end()
+        raise
+    return lit
+
+
+async def _restored(lit: Lit, state: int) -> str:
+    """How the restoring ended. A QEMU that cannot restore says so in its log and exits."""
+    ended = "failed"
+
+    async def follow() -> None:
+        nonlocal ended
+        while (ended := (await next_event())["data"]["status"]) not in migration.ENDED:
+            pass
+
+    with lit.monitor.listen(migration.EVENT) as next_event:
+        try:
+            await lit.monitor.execute(migration.capabilities(migration.MEMORY_STAYS))
+            await lit.monitor.execute(migration.restore(state))
+            await first_of(follow(), lit.process.ended.wait())
+        except Gone:
+            return "failed"
+    return ended
+
+
+def _rest(placed: Placed, cold: Placed, boot: Boot) -> Iterator[Command]:
+    """What is to be told so that the cold tree becomes the whole one."""
+    for device in placed.devices:
+        if cold.get(device.id) is not None:
+            continue
+        if isinstance(device, NicDevice):
+            yield from hotplug.plug_nic(placed, device.mac, boot.name)
+        elif isinstance(device, ScsiController):  # it comes before its disks
+            yield Command("device_add", device.mapping())
+        elif isinstance(device, DiskDevice):
+            yield from hotplug.plug_disk(placed, device.disk, boot.disks[device.disk], live=placed)
+        elif isinstance(device, Seed):
+            yield from hotplug.plug_seed(device, boot.seed)
