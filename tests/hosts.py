@@ -18,7 +18,7 @@ from guesthouse.decide import plan
 from guesthouse.decide.plan import Desired, DiskSeen, Observed, ProcessSeen, Step
 from guesthouse.model.errors import GuesthouseError, NotFound
 from guesthouse.model.machine import MachineSpec, Outcome, Stage
-from guesthouse.model.resources import Disk, Image
+from guesthouse.model.resources import Disk, Image, Template
 from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, Progress
 
 FIRST_PORT = 40022
@@ -32,6 +32,7 @@ class FakeHost:
         self.guests = FakeGuests()
         self.files = FakeFiles()
         self.images = FakeImages()
+        self.templates = FakeTemplates()
         self.disks = FakeDisks()
         self.facts = FakeFacts()
         self.keys = FakeKeys()
@@ -43,13 +44,16 @@ class FakeHost:
 class FakeMachines:
     """`ports.MachineHost`: what each machine looks like is an `Observed` in a dict.
 
-    A step named in `gates` waits for its event first; one named in `faults` fails with that error.
+    A step named in `gates` waits for its event first; one named in `faults` fails with that error. With `forks` the
+    first start of a machine with a template is a fork of that.
     """
 
     def __init__(self) -> None:
         self.seen: dict[str, Observed] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.faults: dict[str, GuesthouseError] = {}
+        self.forks = True
+        self._forked: set[str] = set()
         self._happened: asyncio.Queue[str] = asyncio.Queue()
         self._pids = iter(range(1000, 1_000_000))
 
@@ -84,6 +88,9 @@ class FakeMachines:
     def start(self, step: Step, desired: Desired, before: Observed) -> Observed:
         machine = desired.machine
         pid = next(self._pids)
+        forked = self.forks and desired.template is not None and machine.id not in self._forked
+        if forked:
+            self._forked.add(machine.id)
         process = ProcessSeen(
             pid=pid,
             runstate="prelaunch",
@@ -94,6 +101,7 @@ class FakeMachines:
             accelerator="tcg",
             ssh_port=FIRST_PORT + pid - 1000,
             screen=f"/fake/{machine.id}/screen" if machine.spec.screen else "",
+            forked=forked,
         )
         return replace(before, folder=True, process=process, host_key="ssh-ed25519 AAAA")
 
@@ -257,6 +265,33 @@ class FakeImages:
     async def discard(self, image: Image, context: Mapping[str, Any]) -> None:
         if context["kind"] != "image.export":
             self.made.discard(image.id)
+
+
+class FakeTemplates:
+    """`ports.TemplateHost`. `made` are ids of what is there, half made ones too."""
+
+    def __init__(self) -> None:
+        self.made: set[str] = set()
+        self.faults: dict[str, GuesthouseError] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+
+    async def perform(
+        self, kind: str, step: str, template: Template, context: Mapping[str, Any], progress: Progress
+    ) -> Mapping[str, Any]:
+        if kind == "template.create":
+            assert context["image"]["id"] == template.image
+            self.made.add(template.id)
+        if gate := self.gates.get(step):
+            await gate.wait()
+        if fault := self.faults.get(step):
+            raise fault
+        if kind == "template.delete":
+            self.made.discard(template.id)
+            return {}
+        return {"facts": {"boot_ms": 5000, "memory_bytes": 64 << 20, "state_bytes": 400 << 10}}
+
+    async def discard(self, template: Template) -> None:
+        self.made.discard(template.id)
 
 
 class FakeDisks:

@@ -48,6 +48,7 @@ class Scene:
     ask: Intent
 
 
+TEMPLATE = intents.TemplateCreate(image="micro", name="small", memory_mib=128)
 DISK = intents.DiskCreate(name="data", size_mib=64)
 ATTACH = intents.DiskAttach(disk="data", machine="web")
 SCENES: dict[str, Scene] = {
@@ -74,6 +75,8 @@ SCENES: dict[str, Scene] = {
     "image.pull": Scene((), intents.ImagePull(reference="debian:12")),
     "image.export": Scene((), intents.ImageExport(image="micro", path="/x.qcow2")),
     "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
+    "template.create": Scene((), TEMPLATE),
+    "template.delete": Scene((TEMPLATE,), intents.TemplateDelete(template="small")),
 }
 
 
@@ -112,9 +115,11 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
         [(m.name, m.state, m.power, m.vcpus, m.memory_mib, m.stage, len(m.spec.disks)) for m in machines],
         sorted((d.name, d.size_mib, d.format, d.state, bool(d.machine)) for d in await engine.views.disks(asker)),
         sorted((i.name, i.state) for i in await engine.views.images(asker)),
+        sorted((t.name, t.state, t.boot_ms) for t in await engine.views.templates(asker)),
         sum(bool(seen.process) for seen in host.machines.seen.values()),
         sum(seen.folder for seen in host.machines.seen.values()),
         len(host.images.made),
+        len(host.templates.made),
         len(host.disks.made),
     )
 
@@ -155,7 +160,7 @@ async def _fresh(store: Store):
     async with store.write() as tx:
         for machine in await tx.machines.scan():
             await tx.machines.delete(machine.id)
-        for table in (tx.disks, tx.images, tx.operations):
+        for table in (tx.disks, tx.templates, tx.images, tx.operations):
             for row in await table.scan():
                 await table.delete(row.id)
     yield host

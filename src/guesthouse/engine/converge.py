@@ -215,7 +215,7 @@ class Converge:
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
             if operation is not None and operation.generation <= machine.generation:
-                await end_operation(tx, operation, _ending(operation), None)
+                await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
         self._tell_all(machine, operation)
 
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
@@ -261,6 +261,18 @@ def _ending(operation: Operation, error: GuesthouseError | None = None) -> Opera
         return OperationState.CANCELLED
     failed = error or operation.error or operation.state is OperationState.UNDOING
     return OperationState.FAILED if failed else OperationState.DONE
+
+
+# Operations after which a machine runs that did not before.
+_BEGINS = frozenset({"machine.launch", "machine.start"})
+
+
+def _result(operation: Operation, desired: Desired, observed: Observed) -> dict[str, Any]:
+    """What is worth telling of how it was reached: from what a machine that began to run was forked."""
+    forked = observed.process is not None and observed.process.forked
+    if forked and desired.template is not None and operation.kind in _BEGINS:
+        return {"template": desired.template.name}
+    return {}
 
 
 def _cancelled(operation: Operation) -> GuesthouseError:

@@ -31,10 +31,14 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Launch(Intent, frozen=True, kw_only=True):
-    """Make a machine. An empty name is generated; without disks it gets a root disk if its image has one."""
+    """Make a machine. An empty name is generated; without disks it gets a root disk if its image has one.
+
+    It is forked from a template that fits, if there is one; `cold` boots it all the same.
+    """
 
     spec: MachineSpec
     start: bool = True
+    cold: bool = False
 
 
 class Start(Intent, frozen=True, kw_only=True):
@@ -152,6 +156,25 @@ class ImageBuild(Intent, frozen=True, kw_only=True):
 
     recipe: str
     name: str = ""
+
+
+class TemplateCreate(Intent, frozen=True, kw_only=True):
+    """Boot an image once to its gate and freeze it, for launches with this hardware to be forked from.
+
+    An empty name becomes that of the image with vCPUs and memory.
+    """
+
+    image: str
+    name: str = ""
+    vcpus: int = 1
+    memory_mib: int = 512
+    firmware: Firmware = Firmware.AUTO
+
+
+class TemplateDelete(Intent, frozen=True, kw_only=True):
+    """Delete a template; machines that were forked from it are their own."""
+
+    template: str
 
 
 class ImageImport(Intent, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ Rules
 -----
 1. An operation on a machine has no steps of its own: it wants a generation, and `decide.plan` leads there. It is
    done when the host has observed that generation.
-2. An operation on an image or a disk walks its `steps`; after each one its context is stored, so that a daemon
-   that takes it up again goes on from there. Every step is idempotent.
+2. An operation on an image, a template or a disk walks its `steps`; after each one its context is stored, so that
+   a daemon that takes it up again goes on from there. Every step is idempotent.
 3. What becomes of a failed or cancelled one stands in `undo`: nothing to undo, the former desired state is
    written back, or the subject is removed. The operation ends only after that.
 4. A new kind is a new row; the test that kills the daemon at every step of every kind reads this table.
@@ -34,7 +34,7 @@ class Kind:
 
     @property
     def subject(self) -> str:
-        """``machine``, ``image`` or ``disk``."""
+        """``machine``, ``image``, ``template`` or ``disk``."""
         return self.name.partition(".")[0]
 
 
@@ -61,5 +61,7 @@ KINDS: dict[str, Kind] = {
         Kind("image.pull", "pulling", Undo.REMOVE, ("resolve", "fetch", "convert", "publish")),
         Kind("image.export", "exporting", Undo.NOTHING, ("check", "export")),
         Kind("image.delete", "deleting", Undo.NOTHING, ("remove",)),
+        Kind("template.create", "creating", Undo.REMOVE, ("make",)),
+        Kind("template.delete", "deleting", Undo.NOTHING, ("remove",)),
     )
 }

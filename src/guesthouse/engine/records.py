@@ -21,6 +21,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     leaving = tuple(disk for disk in attached.values() if disk.state is DiskState.DELETING)
     keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
     project = await tx.projects.get(machine.project)
+    template = await tx.templates.get(machine.template) if machine.template else None
     return Desired(
         machine=machine,
         disks=disks,
@@ -29,6 +30,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
         images=images,
         authorized_keys=keys,
         project_number=project.number if project else 0,
+        template=template,
     )
 
 

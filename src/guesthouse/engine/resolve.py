@@ -44,6 +44,7 @@ _WHERE_TO_LOOK = {
     "machine": "`guest list` shows the machines of this project",
     "disk": "`guest disk list` shows the disks of this project",
     "image": "`guest image list` shows the images; `guest image build micro` makes the small one",
+    "template": "`guest template list` shows the templates of this project",
     "key": "`guest key list` shows the keys of this project",
     "token": "`guest token list` shows the tokens of this project",
     "project": "`guest project list` shows the projects",

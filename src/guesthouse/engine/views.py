@@ -29,6 +29,8 @@ from guesthouse.model.resources import (
     OperationRow,
     Project,
     Quota,
+    Template,
+    TemplateRow,
     Token,
 )
 from guesthouse.ports import DiskHost, Store, Transaction
@@ -49,6 +51,14 @@ class DiskView(msgspec.Struct, frozen=True):
     disk: Disk
     machine_name: str
     chain: dict[str, Any]
+
+
+class TemplateView(msgspec.Struct, frozen=True):
+    """A template, its image, and the names of the machines that were forked from it."""
+
+    template: Template
+    image_name: str
+    forks: tuple[str, ...]
 
 
 class ProjectView(msgspec.Struct, frozen=True):
@@ -121,6 +131,18 @@ class Views:
             own = await tx.images.select(project=asker.project)
             public = [image for image in await tx.images.select(public=True) if image.project != asker.project]
         return sorted([*own, *public], key=lambda image: (image.created_at, image.id))
+
+    async def templates(self, asker: Asker) -> list[TemplateRow]:
+        async with self.store.read() as tx:
+            return await tx.templates.scan(project=asker.project)
+
+    async def template(self, asker: Asker, ref: str) -> TemplateView:
+        """One template, with the name of its image and the machines that were forked from it."""
+        async with self.store.read() as tx:
+            template = await find(tx.templates, asker.project, "template", ref)
+            image = await tx.images.get(template.image)
+            forks = [machine.name for machine in await tx.machines.scan(template=template.id)]
+        return TemplateView(template, image.name if image else "", tuple(forks))
 
     async def image(self, asker: Asker, ref: str) -> Image:
         async with self.store.read() as tx:

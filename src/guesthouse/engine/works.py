@@ -1,4 +1,4 @@
-"""Operations on images and disks: walking the steps of their kind.
+"""Operations on images, templates and disks: walking the steps of their kind.
 
 Rules
 -----
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,18 +23,28 @@ from guesthouse.engine.progress import Board
 from guesthouse.engine.records import end_operation
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import DiskFormat
-from guesthouse.model.resources import Disk, DiskState, Image, ImageState, Operation, OperationState
-from guesthouse.ports import Checkpoint, DiskHost, ImageHost, Progress, Store, Transaction
+from guesthouse.model.resources import (
+    Disk,
+    DiskState,
+    Image,
+    ImageState,
+    Operation,
+    OperationState,
+    Template,
+    TemplateState,
+)
+from guesthouse.ports import Checkpoint, DiskHost, ImageHost, Progress, Store, Table, TemplateHost, Transaction
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Works:
-    """The work of an image's or a disk's owner."""
+    """The work of the owner of an image, a template or a disk."""
 
     store: Store
     images: ImageHost
+    templates: TemplateHost
     disks: DiskHost
     board: Board
     checkpoint: Checkpoint
@@ -109,20 +119,11 @@ class Works:
 
     async def _perform(self, operation: Operation, step: str, progress: Progress) -> Mapping[str, Any]:
         subject = await self._subject(operation)
-        if isinstance(subject, Image):
-            return await self.images.perform(operation.kind, step, subject, operation.context, progress)
-        async with self.store.read() as tx:
-            image = await tx.images.get(subject.image) if subject.image else None
-        context = {**operation.context, "image": msgspec.to_builtins(image)} if image else operation.context
-        await self.disks.perform(operation.kind, step, subject, context, progress)
-        return {}
+        return await _SUBJECTS[operation.subject_kind].perform(self, operation, step, subject, progress)
 
-    async def _subject(self, operation: Operation) -> Image | Disk:
+    async def _subject(self, operation: Operation) -> Any:
         async with self.store.read() as tx:
-            if operation.subject_kind == "image":
-                subject: Image | Disk | None = await tx.images.get(operation.subject)
-            else:
-                subject = await tx.disks.get(operation.subject)
+            subject = await _SUBJECTS[operation.subject_kind].table(tx).get(operation.subject)
         if subject is None:
             raise Failed(f"the {operation.subject_kind} is gone", subject=operation.subject_name)
         return subject
@@ -143,18 +144,13 @@ class Works:
 
     async def _undo(self, kind: Kind, operation: Operation) -> None:
         try:
-            subject = await self._subject(operation)
-            if isinstance(subject, Image):
-                await self.images.discard(subject, {**operation.context, "kind": kind.name})
-            else:
-                context = {**operation.context, "undo": kind.name}
-                await self.disks.perform(kind.name, "undo", subject, context, self.board.reporter(operation, "undo"))
+            await _SUBJECTS[operation.subject_kind].undo(self, operation, await self._subject(operation))
         except (GuesthouseError, OSError):
             log.exception("undoing %s of %s", kind.name, operation.subject_name)
         ended = OperationState.CANCELLED if operation.cancel_requested else OperationState.FAILED
         async with self.store.write() as tx:
             if kind.undo is Undo.REMOVE:
-                await (tx.images if operation.subject_kind == "image" else tx.disks).delete(operation.subject)
+                await _SUBJECTS[operation.subject_kind].table(tx).delete(operation.subject)
             elif operation.subject_kind == "disk" and kind.undo is Undo.RESTORE:
                 await tx.disks.update(operation.subject, {}, state=DiskState.READY)
             await end_operation(tx, operation, ended, None)
@@ -165,6 +161,63 @@ class Works:
         self.board.changes.ring(operation.subject)
 
 
+# --- subjects: what is worked on ------------------------------------------------------------------------------
+
+
+async def _do_image(
+    works: Works, operation: Operation, step: str, image: Image, progress: Progress
+) -> Mapping[str, Any]:
+    return await works.images.perform(operation.kind, step, image, operation.context, progress)
+
+
+async def _undo_image(works: Works, operation: Operation, image: Image) -> None:
+    await works.images.discard(image, {**operation.context, "kind": operation.kind})
+
+
+async def _do_template(
+    works: Works, operation: Operation, step: str, template: Template, progress: Progress
+) -> Mapping[str, Any]:
+    async with works.store.read() as tx:
+        image, project = await tx.images.get(template.image), await tx.projects.get(template.project)
+    context = {"image": msgspec.to_builtins(image), "project_number": project.number if project else 0}
+    return await works.templates.perform(operation.kind, step, template, operation.context | context, progress)
+
+
+async def _undo_template(works: Works, operation: Operation, template: Template) -> None:
+    await works.templates.discard(template)
+
+
+async def _do_disk(works: Works, operation: Operation, step: str, disk: Disk, progress: Progress) -> Mapping[str, Any]:
+    async with works.store.read() as tx:
+        image = await tx.images.get(disk.image) if disk.image else None
+    context = {**operation.context, "image": msgspec.to_builtins(image)} if image else operation.context
+    await works.disks.perform(operation.kind, step, disk, context, progress)
+    return {}
+
+
+async def _undo_disk(works: Works, operation: Operation, disk: Disk) -> None:
+    context = {**operation.context, "undo": operation.kind}
+    await works.disks.perform(operation.kind, "undo", disk, context, works.board.reporter(operation, "undo"))
+
+
+class Subject(NamedTuple):
+    """Where its record is, who does a step of it, and who undoes all of them."""
+
+    table: Callable[[Transaction], Table[Any, Any]]
+    perform: Callable[[Works, Operation, str, Any, Progress], Awaitable[Mapping[str, Any]]]
+    undo: Callable[[Works, Operation, Any], Awaitable[None]]
+
+
+_SUBJECTS: dict[str, Subject] = {
+    "image": Subject(lambda tx: tx.images, _do_image, _undo_image),
+    "template": Subject(lambda tx: tx.templates, _do_template, _undo_template),
+    "disk": Subject(lambda tx: tx.disks, _do_disk, _undo_disk),
+}
+
+
+# --- how they end ---------------------------------------------------------------------------------------------
+
+
 async def _publish_image(tx: Transaction, operation: Operation) -> None:
     facts = operation.context.get("facts", {})
     await tx.images.update(operation.subject, {}, state=ImageState.READY, **facts)
@@ -172,6 +225,15 @@ async def _publish_image(tx: Transaction, operation: Operation) -> None:
 
 async def _remove_image(tx: Transaction, operation: Operation) -> None:
     await tx.images.delete(operation.subject)
+
+
+async def _publish_template(tx: Transaction, operation: Operation) -> None:
+    facts = operation.context.get("facts", {})
+    await tx.templates.update(operation.subject, {}, state=TemplateState.READY, **facts)
+
+
+async def _remove_template(tx: Transaction, operation: Operation) -> None:
+    await tx.templates.delete(operation.subject)
 
 
 async def _nothing(tx: Transaction, operation: Operation) -> None:
@@ -189,7 +251,7 @@ async def _disk_grown(tx: Transaction, operation: Operation) -> None:
 
 async def _disk_converted(tx: Transaction, operation: Operation) -> None:
     disk_format = DiskFormat(operation.context["format"])
-    await tx.disks.update(operation.subject, {}, state=DiskState.READY, format=disk_format, image="")
+    await tx.disks.update(operation.subject, {}, state=DiskState.READY, format=disk_format, image="", template="")
 
 
 async def _remove_disk(tx: Transaction, operation: Operation) -> None:
@@ -202,6 +264,8 @@ _FINISH = {
     "image.pull": _publish_image,
     "image.export": _nothing,
     "image.delete": _remove_image,
+    "template.create": _publish_template,
+    "template.delete": _remove_template,
     "disk.create": _disk_made,
     "disk.resize": _disk_grown,
     "disk.convert": _disk_converted,

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from guesthouse.engine import intents
-from guesthouse.engine.accept import disks, images, machines, operations, tenants
+from guesthouse.engine.accept import disks, images, machines, operations, templates, tenants
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
@@ -62,6 +62,8 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.ImagePull: IntentRow(Role.OPERATOR, images.pull),
     intents.ImageExport: IntentRow(Role.OPERATOR, images.export, house_only=True),
     intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),
+    intents.TemplateCreate: IntentRow(Role.OPERATOR, templates.create),
+    intents.TemplateDelete: IntentRow(Role.OPERATOR, templates.delete),
     intents.OperationCancel: IntentRow(Role.OPERATOR, operations.cancel),
     intents.KeyAdd: IntentRow(Role.OPERATOR, tenants.key_add),
     intents.KeyDelete: IntentRow(Role.OPERATOR, tenants.key_delete),

@@ -31,6 +31,7 @@ from guesthouse.model.resources import (
     OperationRow,
     OperationState,
     Project,
+    Template,
 )
 from guesthouse.ports import HostFacts, Transaction
 
@@ -102,7 +103,7 @@ class Desk:
     async def open(
         self,
         kind: str,
-        subject: Machine | MachineRow | Disk | Image,
+        subject: Machine | MachineRow | Disk | Image | Template,
         *,
         machine: str = "",
         context: Mapping[str, Any] | None = None,

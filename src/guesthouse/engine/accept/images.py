@@ -104,7 +104,7 @@ async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
 
 
 async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
-    """Remove an image that no disk and no machine stands on."""
+    """Remove an image that no disk, no machine and no template stands on."""
     image = await desk.image(intent.image)
     if image.project != desk.asker.project:
         raise Denied(f"image {image.name} is another project's", subject=f"image {image.name}")
@@ -123,6 +123,14 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
             field="image",
             value=", ".join(sorted(set(users))[:5]),
             hint="delete those first",
+        )
+    if templates := [template.name for template in await desk.tx.templates.scan(image=image.id)]:
+        raise Conflict(
+            f"image {image.name} is under template {', '.join(templates)}",
+            subject=f"image {image.name}",
+            field="image",
+            value=", ".join(templates),
+            hint=f"`guest template delete {templates[0]}` first",
         )
     await desk.tx.images.update(image.id, {}, state=ImageState.DELETING)
     return await desk.open("image.delete", image)

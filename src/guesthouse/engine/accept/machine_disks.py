@@ -12,20 +12,28 @@ from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
 from guesthouse.model.resources import Disk, DiskState, Image
 
 
-async def make_disks(desk: Desk, machine_id: str, spec: MachineSpec, image: Image) -> tuple[MachineSpec, Touched]:
-    """Write down the disks that the machine brings along; a disk that exists already must be free."""
+async def make_disks(
+    desk: Desk, machine_id: str, spec: MachineSpec, image: Image, template: str = ""
+) -> tuple[MachineSpec, Touched]:
+    """Write down the disks that the machine brings along; a disk that exists already must be free.
+
+    With the id of a `template`, the root disk is made on that one's.
+    """
     disks: list[DiskSpec] = []
     made: list[str] = []
     for disk in spec.disks:
         if disk.disk:
             disks.append(await _take_disk(desk, machine_id, disk))
         else:
-            disks.append(await _new_disk(desk, machine_id, spec.name, disk, image))
+            disks.append(await _new_disk(desk, machine_id, spec.name, disk, image, template))
             made.append(disks[-1].disk)
     return msgspec.structs.replace(spec, disks=tuple(disks)), Touched(made=tuple(made))
 
 
-async def _new_disk(desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image) -> DiskSpec:
+async def _new_disk(
+    desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image, template: str
+) -> DiskSpec:
+    on_image = disk.name == "root" and bool(image.disk)
     try:
         record = await desk.tx.disks.insert(
             Disk(
@@ -36,7 +44,8 @@ async def _new_disk(desk: Desk, machine_id: str, machine_name: str, disk: DiskSp
                 format=disk.format,
                 thin=disk.thin,
                 state=DiskState.READY,
-                image=image.id if disk.name == "root" and image.disk else "",
+                image=image.id if on_image else "",
+                template=template if on_image else "",
                 machine=machine_id,
                 host=desk.host,
             )

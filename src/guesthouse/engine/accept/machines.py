@@ -20,6 +20,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_name,
     refuse_taken_ports,
 )
+from guesthouse.engine.accept.templates import fitting
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
 from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
@@ -42,7 +43,9 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
     machine_id = desk.new_id()
-    spec, touched = await make_disks(desk, machine_id, spec, image)
+    template = None if intent.cold else await fitting(desk, image, spec)
+    template_id = template.id if template else ""
+    spec, touched = await make_disks(desk, machine_id, spec, image, template_id)
     machine = await desk.tx.machines.insert(
         Machine(
             id=machine_id,
@@ -50,6 +53,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
             name=spec.name,
             host=desk.host,
             image=image.id,
+            template=template_id,
             power=Power.RUNNING if intent.start else Power.STOPPED,
             spec=spec,
             **_columns(spec),

@@ -57,6 +57,7 @@ async def project_delete(desk: Desk, intent: intents.ProjectDelete) -> Removed:
     holds = {
         "machines": len(await desk.tx.machines.scan(project=project.id)),
         "disks": len(await desk.tx.disks.select(project=project.id)),
+        "templates": len(await desk.tx.templates.scan(project=project.id)),
         "images": len(await desk.tx.images.select(project=project.id)),
     }
     if any(holds.values()):
