@@ -40,10 +40,14 @@ async def test_bash_completes_commands_and_machines(guest: Guest) -> None:
     await guest.ok("launch --name web --no-start")
     await guest.ok("launch --name west --no-start")
     await guest.ok("project create shop")
+    await guest.ok("template create micro")
     assert await bash(guest, "guest", "sta") == ["start"]
     assert await bash(guest, "guest", "start", "we") == ["web", "west"]
     assert await bash(guest, "guest", "start", "web", "wes") == ["west"]
     assert await bash(guest, "guest", "launch", "mi") == ["micro"]
+    assert await bash(guest, "guest", "template", "create", "mi") == ["micro"]
+    assert await bash(guest, "guest", "template", "show", "micro-") == ["micro-1-512"]
+    assert await bash(guest, "guest", "launch", "--col") == ["--cold"]
     assert await bash(guest, "guest", "launch", "--firmware", "u") == ["uefi"]
     assert await bash(guest, "guest", "disk", "show", "web-") == ["web-root", "west-root"][:1]
     assert await bash(guest, "guest", "list", "--project", "s") == ["shop"]

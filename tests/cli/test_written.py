@@ -150,11 +150,13 @@ def launch_request(guest: Guest, **values: Any) -> dict[str, Any]:
 
 def test_a_launch_says_only_what_was_said(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
-    assert launch_request(guest) == {"spec": {"name": ""}, "start": True}
+    assert launch_request(guest) == {"spec": {"name": ""}, "start": True, "cold": False}
     assert launch_request(guest, spec__image="micro", labels=[("a", "b")], no_start=True) == {
         "spec": {"name": "", "image": "micro", "labels": {"a": "b"}},
         "start": False,
+        "cold": False,
     }
+    assert launch_request(guest, cold=True)["cold"] is True
 
 
 def test_forwards_of_a_launch_belong_to_the_first_card(tmp_path: Path) -> None:

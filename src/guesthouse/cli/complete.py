@@ -31,6 +31,7 @@ class Source(NamedTuple):
 SOURCES: Mapping[str, Source] = {
     "machine": Source("/machines"),
     "image": Source("/images"),
+    "template": Source("/templates"),
     "disk": Source("/disks"),
     "key": Source("/keys"),
     "project": Source("/projects"),

@@ -102,6 +102,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "mib": lambda value, now: show_mib(value),
     "mib_about": lambda value, now: show_bytes(value << 20),
     "bytes": lambda value, now: show_bytes(value),
+    "ms": lambda value, now: f"{value / 1000:.1f} s",
     "age": lambda value, now: age(now.at - value),
     "time": lambda value, now: moment(value),
     "percent": lambda value, now: f"{value:.0f}%",

@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     "format": "raw",
     "forward": {"guest_port": 80},
     "guest_port": "80",
+    "image": "nothing",
     "machine": "nothing",
     "name": "other",
     "path": "/etc/hostname",

@@ -200,6 +200,29 @@ async def test_disks_images_keys_and_projects(client: httpx.AsyncClient) -> None
     assert (await client.delete("/projects/lab")).json()["name"] == "lab"
 
 
+async def test_a_template_and_its_forks(client: httpx.AsyncClient) -> None:
+    await done(client, await client.post("/images/build", json={"recipe": "micro"}))
+    made = await done(client, await client.post("/templates", json={"image": "micro"}))
+    assert (made["kind"], made["subject_name"]) == ("template.create", "micro-1-512")
+    (row,) = (await client.get("/templates")).json()["items"]
+    assert (row["state"], row["boot_ms"], row["memory_bytes"]) == ("ready", 5000, 64 << 20)
+    assert "spec" not in row
+
+    launched = await done(client, await client.post("/machines", json={"spec": {"name": "web"}}))
+    assert launched["result"] == {"template": "micro-1-512"}
+    cold = await done(client, await client.post("/machines", json={"spec": {"name": "cold"}, "cold": True}))
+    assert cold["result"] == {}
+    shown = (await client.get("/templates/micro-1-512")).json()
+    assert (shown["image_name"], shown["forks"], shown["spec"]["nics"]) == ("micro", ["web"], [])
+    assert (await client.get("/machines/web")).json()["template"] == shown["id"]
+
+    refused = await client.delete("/templates/micro-1-512")
+    assert (refused.status_code, refused.json()["error"]["value"]) == (409, "web-root")
+    await done(client, await client.delete("/machines/web"))
+    await done(client, await client.delete("/templates/micro-1-512"))
+    assert (await client.get("/templates")).json() == {"items": []}
+
+
 async def test_a_token_tells_its_secret_once_and_never_its_digest(client: httpx.AsyncClient) -> None:
     made = await client.post("/tokens", json={"name": "ci", "role": "viewer"})
     assert made.status_code == 201

@@ -61,9 +61,18 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         source = {"source": "https://images.example.org/own.qcow2", "name": "own"}
         await done(full, await full.post("/images/import", json=source))
         await done(full, await full.post("/disks", json={"name": "data", "size_mib": 100}))
+        await done(full, await full.post("/templates", json={"name": "small", "image": "own"}))
         await full.post("/keys", json={"name": "me", "public": PUBLIC_KEY})
         await full.post("/tokens", json={"name": "ci"})
-        names = {"machine": "web", "disk": "data", "image": "own", "key": "me", "token": "ci", "project": "full"}
+        names = {
+            "machine": "web",
+            "disk": "data",
+            "image": "own",
+            "template": "small",
+            "key": "me",
+            "token": "ci",
+            "project": "full",
+        }
         lists = {what: (await full.get(f"/{what}s")).json()["items"] for what in names}
         ids = {what: next(each["id"] for each in lists[what] if each["name"] == names[what]) for what in names}
         operations = (await full.get("/operations", params={"all": "true"})).json()["items"]
@@ -73,7 +82,7 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
 
 def refers(row: Row) -> bool:
     """Whether the row's path names a thing that must be there."""
-    return bool(set(row.in_path) & {"machine", "disk", "image", "key", "token", "operation", "project"})
+    return bool(set(row.in_path) & {"machine", "disk", "image", "template", "key", "token", "operation", "project"})
 
 
 async def test_the_things_of_a_project_are_there_for_the_project(house: Open, two: Two) -> None:
@@ -110,13 +119,14 @@ async def test_another_projects_things_cannot_be_named_in_a_body(house: Open, tw
         for image in (two.names["image"], two.ids["image"]):
             launch = {"spec": {"name": "thief", "image": image}}
             assert (await stranger.post("/machines", json=launch)).status_code == 404
+            assert (await stranger.post("/templates", json={"image": image})).status_code == 404
         disks = {"spec": {"name": "thief", "image": "micro", "disks": [{"name": "root", "disk": two.ids["disk"]}]}}
         assert (await stranger.post("/machines", json=disks)).status_code == 404
 
 
 async def test_lists_events_and_metrics_tell_nothing_of_another_project(house: Open, two: Two) -> None:
     async with house.remote(two.bare_token) as stranger:
-        for path in ("/machines", "/disks", "/keys", "/operations?all=true", "/events"):
+        for path in ("/machines", "/disks", "/templates", "/keys", "/operations?all=true", "/events"):
             assert (await stranger.get(path)).json() == {"items": []}, path
         assert [image["name"] for image in (await stranger.get("/images")).json()["items"]] == ["micro"]
         assert [project["name"] for project in (await stranger.get("/projects")).json()["items"]] == ["bare"]

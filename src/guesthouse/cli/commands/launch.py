@@ -26,6 +26,8 @@ def launch(context: Context, row: Command, values: Values) -> int:
     deadline = wait.Deadline(values.get("timeout_s", DEFAULT_TIMEOUT_S))
     done = wait.operation(context, operation, deadline)
     perform.relist(context)
+    if (template := done["result"].get("template")) and not context.quiet and not context.json:
+        context.terminal.note(f"{name} is a fork of template {template}")
     if values.get("no_start"):
         context.give(done, name if context.quiet else f"made {name}; `guest start {name}` starts it")
         return 0
@@ -73,7 +75,7 @@ def request(context: Context, values: Values) -> dict[str, Any]:
         spec["labels"] = dict(values["labels"])
     if values.get("paused") and values.get("no_start"):
         raise Invalid("--paused and --no-start exclude each other", hint="leave one of them out")
-    return {"spec": spec, "start": not values.get("no_start", False)}
+    return {"spec": spec, "start": not values.get("no_start", False), "cold": values.get("cold", False)}
 
 
 def _public_key(context: Context, written: str) -> str:

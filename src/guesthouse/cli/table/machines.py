@@ -81,6 +81,7 @@ ROWS = (
             Option("--label -l", "labels", "a label", "KEY=VALUE", read=label, repeat=True, local=True),
             Option("--autostart", "spec.autostart", "start it with the house", switch=True),
             Option("--no-start", "no_start", "make it, but do not start it", switch=True, local=True),
+            Option("--cold", "cold", "boot it, even where a template fits", switch=True, local=True),
             Option("--paused", "paused", "leave it paused once it runs", switch=True, local=True),
             Option("--until", "until", "how far to wait (configured)", choices=_STAGES, local=True),
             Option("--timeout", "timeout_s", "how long to wait at most (15m)", "TIME", read=seconds, local=True),

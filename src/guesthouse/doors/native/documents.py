@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from guesthouse.doors.native.rows import Wait
 from guesthouse.model.machine import Machine, State
-from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role
+from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role, Template
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
 
@@ -66,6 +66,10 @@ class OfDisk(Asked, frozen=True, kw_only=True):
 
 class OfImage(Asked, frozen=True, kw_only=True):
     image: str
+
+
+class OfTemplate(Asked, frozen=True, kw_only=True):
+    template: str
 
 
 class OfProject(Asked, frozen=True, kw_only=True):
@@ -130,6 +134,13 @@ class DiskDocument(Disk, frozen=True, kw_only=True):
 
     machine_name: str = ""
     chain: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class TemplateDocument(Template, frozen=True, kw_only=True):
+    """A template, the name of its image, and those of the machines that were forked from it."""
+
+    image_name: str = ""
+    forks: tuple[str, ...] = ()
 
 
 class ProjectDocument(Project, frozen=True, kw_only=True):

@@ -27,19 +27,21 @@ from guesthouse.doors.native.documents import (
     OfImage,
     OfMachine,
     OfProject,
+    OfTemplate,
     OperationDocument,
     OperationFilter,
     OperationWait,
     ProjectDocument,
     ScreenDocument,
     SshDocument,
+    TemplateDocument,
     TokenDocument,
 )
 from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
 from guesthouse.engine import intents
 from guesthouse.engine.accept import Removed
 from guesthouse.model.machine import MachineRow
-from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role
+from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, TemplateRow
 from guesthouse.ports import Capacity, Finding
 
 _LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202, "waits": True}
@@ -120,6 +122,14 @@ IMAGES = (
     ask("DELETE", "/images/{image}", intents.ImageDelete, "Delete an image that no machine uses", **_LATER),
 )  # fmt: skip
 
+TEMPLATES = (
+    see("GET", "/templates", views.templates, "List templates", list[TemplateRow]),
+    see("GET", "/templates/{template}", views.template, "Show a template", TemplateDocument, OfTemplate),
+    ask("POST", "/templates", intents.TemplateCreate, "Boot an image and freeze it, for machines to be forked from",
+        **_LATER),
+    ask("DELETE", "/templates/{template}", intents.TemplateDelete, "Delete a template under no disk", **_LATER),
+)  # fmt: skip
+
 KEYS = (
     ask("POST", "/keys", intents.KeyAdd, "Add an SSH key: machines launched afterwards get it", Key, status=201),
     see("GET", "/keys", views.keys, "List SSH keys", list[Key]),
@@ -156,6 +166,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Inside machines": INSIDE,
     "Disks": DISKS,
     "Images": IMAGES,
+    "Templates": TEMPLATES,
     "Keys": KEYS,
     "Projects and tokens": PROJECTS,
     "Operations and events": OPERATIONS,

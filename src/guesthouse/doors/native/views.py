@@ -17,7 +17,7 @@ from guesthouse.engine.intents import Apply, Intent
 from guesthouse.engine.views import MachineView
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import MachineRow, Stage
-from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Token
+from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, TemplateRow, Token
 from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult
 
 # --- the house -----------------------------------------------------------------------------------------------
@@ -134,6 +134,16 @@ async def disk(call: Call[d.OfDisk]) -> d.DiskDocument:
     view = await call.engine.views.disk(call.asker, call.params.disk)
     record = {name: getattr(view.disk, name) for name in view.disk.__struct_fields__}
     return d.DiskDocument(**record, machine_name=view.machine_name, chain=dict(view.chain))
+
+
+async def templates(call: Call[NoParams]) -> Sequence[TemplateRow]:
+    return await call.engine.views.templates(call.asker)
+
+
+async def template(call: Call[d.OfTemplate]) -> d.TemplateDocument:
+    view = await call.engine.views.template(call.asker, call.params.template)
+    record = {name: getattr(view.template, name) for name in view.template.__struct_fields__}
+    return d.TemplateDocument(**record, image_name=view.image_name, forks=view.forks)
 
 
 async def images(call: Call[NoParams]) -> Sequence[Image]:
