@@ -1,6 +1,7 @@
 """Bare QEMU: what starting a machine costs when nobody looks after it.
 
-`start` is the script of ten lines that anyone would write: listen, start, greet, continue, ask.
+`start` is the script of ten lines that anyone would write: listen, start, greet, continue, ask. `fork` is the same
+for a frozen machine: listen, start, greet, restore, continue, ask.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from guesthouse.host.frozen.folder import TemplateFolder
+
+_MEMORY = re.compile(r'("mem-path": ")/proc/self/fd/\d+')
 _DESCRIPTOR = re.compile(r"((?:^|,)fd=|/proc/self/fd/)(\d+)")
 
 
@@ -32,6 +36,34 @@ def start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     return process
 
 
+def fork(argv: Sequence[str], template: TemplateFolder) -> subprocess.Popen[bytes]:
+    """Fork a frozen machine with a fork's own arguments and the template's files, until its vCPUs run."""
+    with (
+        tempfile.TemporaryDirectory(prefix="guesthouse-bare-") as folder,
+        _Descriptors(Path(folder)) as descriptors,
+        template.state.open("rb") as state,
+    ):
+        words = [
+            _DESCRIPTOR.sub(descriptors.take, _MEMORY.sub(lambda match: f"{match[1]}{template.memory}", word))
+            for word in argv
+        ]
+        kept = (*descriptors.numbers, state.fileno())
+        process = subprocess.Popen(words, pass_fds=kept, cwd="/", stdin=subprocess.DEVNULL)
+        with socket.socket(socket.AF_UNIX) as qmp:
+            qmp.connect(f"{folder}/{descriptors.name_of(argv, 'qmp')}")
+            stream = qmp.makefile("rwb")
+            stream.readline()
+            _ask(stream, "qmp_capabilities")
+            stay = [{"capability": "x-ignore-shared", "state": True}]
+            _ask(stream, "migrate-set-capabilities", capabilities=stay)
+            _ask(stream, "migrate-incoming", uri=f"fd:{state.fileno()}")
+            while _ask(stream, "query-migrate").get("status") != "completed":
+                pass
+            _ask(stream, "cont")
+            assert _ask(stream, "query-status")["running"]
+    return process
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Force it off."""
     process.kill()
@@ -43,8 +75,8 @@ def arguments_of(pid: int) -> list[str]:
     return [word.decode() for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
 
 
-def _ask(stream: Any, command: str) -> Any:
-    stream.write(json.dumps({"execute": command}).encode())
+def _ask(stream: Any, command: str, **arguments: Any) -> Any:
+    stream.write(json.dumps({"execute": command, "arguments": arguments}).encode())
     stream.flush()
     while "return" not in (answer := json.loads(stream.readline())):
         assert "event" in answer, answer
