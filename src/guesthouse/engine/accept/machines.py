@@ -39,7 +39,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     image = await desk.ready_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
     check_spec(spec)
-    await refuse_taken_name(desk, spec.name)
+    await refuse_taken_name(desk, "machine", spec.name)
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
     machine_id = desk.new_id()
@@ -113,7 +113,7 @@ async def rename(desk: Desk, intent: intents.Rename) -> Operation:
     machine = await desk.machine_to_change(intent.machine)
     check_name(intent.name, "machine")
     if intent.name != machine.name:
-        await refuse_taken_name(desk, intent.name)
+        await refuse_taken_name(desk, "machine", intent.name)
     return await _respec(desk, machine, msgspec.structs.replace(machine.spec, name=intent.name), "machine.rename")
 
 

@@ -5,19 +5,24 @@ Each function raises before anything is written; the transaction makes that hold
 
 from __future__ import annotations
 
+from typing import Any
+
 from guesthouse.decide.quota import check_quota, used
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.model.errors import Conflict, NoCapacity
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
+from guesthouse.ports import Table
 
 SPARE_DISK_MIB = 64
 
 
-async def refuse_taken_name(desk: Desk, name: str) -> None:
-    if await desk.tx.machines.scan(project=desk.asker.project, name=name):
+async def refuse_taken_name(desk: Desk, what: str, name: str) -> None:
+    """Raise `Conflict` when the project has a machine, or template (`what`), of that name."""
+    tables: dict[str, Table[Any, Any]] = {"machine": desk.tx.machines, "template": desk.tx.templates}
+    if await tables[what].scan(project=desk.asker.project, name=name):
         raise Conflict(
-            f"there is a machine {name!r} already",
-            subject=f"machine {name}",
+            f"there is a {what} {name!r} already",
+            subject=f"{what} {name}",
             field="name",
             value=name,
             hint="choose another name, or delete that one",

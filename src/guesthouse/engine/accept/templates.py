@@ -8,7 +8,7 @@ from guesthouse.decide.templates import fits, hardware
 from guesthouse.decide.validate import check_spec
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.room import check_memory, check_space
+from guesthouse.engine.accept.room import check_memory, check_space, refuse_taken_name
 from guesthouse.engine.resolve import find
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import MachineSpec
@@ -25,7 +25,7 @@ async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
         name=name, image=image.name, vcpus=intent.vcpus, memory_mib=intent.memory_mib, firmware=intent.firmware
     )
     check_spec(spec)
-    await _refuse_taken(desk, name)
+    await refuse_taken_name(desk, "template", name)
     await check_memory(desk, intent.memory_mib)
     await check_space(desk, intent.memory_mib)
     template = await desk.tx.templates.insert(
@@ -73,14 +73,3 @@ async def fitting(desk: Desk, image: Image, spec: MachineSpec) -> Template | Non
 def _called_after(image: Image, intent: intents.TemplateCreate) -> str:
     """``debian-12-1-512``: a template's name has no dots and colons, as an image's may."""
     return re.sub(r"[.:_]", "-", f"{image.name}-{intent.vcpus}-{intent.memory_mib}")
-
-
-async def _refuse_taken(desk: Desk, name: str) -> None:
-    if await desk.tx.templates.scan(project=desk.asker.project, name=name):
-        raise Conflict(
-            f"there is a template {name!r} already",
-            subject=f"template {name}",
-            field="name",
-            value=name,
-            hint="name this one otherwise, or delete that one",
-        )
