@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from guesthouse.model.machine import DiskSpec, Firmware, Forward, Machine, Machi
 from guesthouse.model.resources import Disk, Image
 
 MAC = "52:54:00:00:00:01"
+QEMU = "qemu-system-x86_64"
 
 
 def silent(phase: str, percent: float | None = None) -> None:
@@ -69,6 +72,26 @@ async def a_host(**options: Any) -> AsyncIterator[tuple[House, LocalHost]]:
     with a_house() as house:
         async with open_host(house, **options) as host:
             yield house, host
+
+
+@asynccontextmanager
+async def a_daemon(house: House, desired: Desired, point: str, binary: str = QEMU) -> AsyncIterator[int]:
+    """A daemon in a process of its own that has come to `point`; its process id."""
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.host.daemon", str(house.home), binary, point,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert daemon.stdin is not None
+    assert daemon.stdout is not None
+    daemon.stdin.write(msgspec.json.encode(desired))
+    daemon.stdin.close()
+    try:
+        assert await daemon.stdout.readline() == b"there\n"
+        yield daemon.pid
+    finally:
+        if daemon.returncode is None:
+            daemon.kill()
+        await daemon.wait()
 
 
 def qemus(house: House) -> list[int]:
@@ -117,7 +140,7 @@ def changed(desired: Desired, *, disks: tuple[Disk, ...] | None = None, spec: An
     described = msgspec.structs.replace(desired.machine.spec, **dict(spec))
     record = msgspec.structs.replace(desired.machine, spec=described, **machine)
     kept = desired.disks if disks is None else disks
-    return Desired(record, kept, desired.image, desired.images, desired.authorized_keys, desired.project_number)
+    return replace(desired, machine=record, disks=kept)
 
 
 async def converge(host: LocalHost, desired: Desired) -> tuple[Observed, list[str]]:

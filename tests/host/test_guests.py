@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,23 +16,21 @@ from tests.host.boxes import (
     a_house,
     attach,
     changed,
-    converge,
     folder_of,
     publish,
     until,
     wanted,
 )
+from tests.host.guests import Guest
 from tests.patience import PATIENCE_S
 from tests.ports import a_port
 
-from guesthouse.decide.plan import Desired, Observed
 from guesthouse.host.images.built import BuiltImage
-from guesthouse.host.local import LocalHost, open_host
+from guesthouse.host.local import open_host
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.probe import Looker
 from guesthouse.host.stages import Stages
 from guesthouse.model.errors import Conflict, NotFound, TimedOut
-from guesthouse.model.house import House
 from guesthouse.model.machine import Bus, Forward, NicSpec, Outcome, Power, Stage
 from guesthouse.ports import GuestCommand
 
@@ -44,31 +42,6 @@ write_files:
 - path: /root/note
   content: written by cloud-config
 """
-
-
-@dataclass
-class Guest:
-    """A machine that runs; `desired` is what the last test wanted of it."""
-
-    house: House
-    host: LocalHost
-    desired: Desired
-
-    async def want(self, desired: Desired) -> list[str]:
-        """Make the machine so; the names of the steps."""
-        self.desired = desired
-        _, steps = await converge(self.host, desired)
-        return steps
-
-    async def until(self, stage: Stage) -> Observed:
-        return await until(self.host, self.desired, lambda seen: bool(seen.process and seen.process.stage is stage))
-
-    async def run(self, *argv: str) -> str:
-        """What a program in the guest says."""
-        command = GuestCommand(argv, timeout_s=PATIENCE_S)
-        result = await self.host.guests.execute(self.desired.machine.id, command)
-        assert result.exit_status == 0, result
-        return result.stdout.decode()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -7,14 +7,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 from tests.host.boxes import (
+    QEMU,
+    a_daemon,
     a_disk,
     a_host,
     a_house,
@@ -30,7 +30,7 @@ from tests.host.boxes import (
 )
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Desired, Kill, Start
+from guesthouse.decide.plan import Kill, Start
 from guesthouse.host import identity
 from guesthouse.host.local import open_host
 from guesthouse.host.machines import process, runs
@@ -42,28 +42,7 @@ from guesthouse.model.machine import Deleting, Firmware, Power
 from guesthouse.model.resources import Image
 
 pytestmark = pytest.mark.vm
-QEMU = "qemu-system-x86_64"
 SPAWNED = POINTS.index("spawned")
-
-
-@asynccontextmanager
-async def a_daemon(house: House, desired: Desired, point: str, binary: str = QEMU) -> AsyncIterator[int]:
-    """A daemon in a process of its own that has come to `point`; its process id."""
-    daemon = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.host.daemon", str(house.home), binary, point,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert daemon.stdin is not None
-    assert daemon.stdout is not None
-    daemon.stdin.write(msgspec.json.encode(desired))
-    daemon.stdin.close()
-    try:
-        assert await daemon.stdout.readline() == b"there\n"
-        yield daemon.pid
-    finally:
-        if daemon.returncode is None:
-            daemon.kill()
-        await daemon.wait()
 
 
 @pytest.mark.parametrize("point", POINTS)
