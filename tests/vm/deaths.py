@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +18,16 @@ Request = tuple[str, str, Any]
 
 @dataclass(frozen=True)
 class Scene:
-    """The requests before, and the one that is killed. `{m}` and `{d}` are a machine's and a disk's name."""
+    """The requests before, and the one that is killed. `{m}` and `{d}` are a machine's and a disk's name.
+
+    `result` is the operation's in the end, where that matters.
+    """
 
     before: tuple[Request, ...]
     ask: Request
     booted: bool = False
     after: tuple[Request, ...] = (("DELETE", "/machines/{m}", None),)
+    result: Mapping[str, Any] | None = None
 
 
 def filled(request: Request, names: dict[str, str]) -> Request:
@@ -89,6 +93,7 @@ async def killed_at_every_step(
         async with a_daemon(house) as daemon:
             document = await daemon.ended(operation)
             assert document["state"] == "done", (fatal, document)
+            assert scene.result is None or document["result"] == scene.result, (fatal, document)
             assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
             await clean_up(daemon, scene, names(cell))
         assert left_in(house) == empty, fatal

@@ -172,5 +172,6 @@ def left_in(house: House) -> dict[str, list[str]]:
         "machines": sorted(entry.name for entry in house.machines.iterdir()),
         "disks": sorted(entry.name for entry in house.disks.iterdir()),
         "images": sorted(entry.name for entry in house.images.iterdir()),
+        "templates": sorted(entry.name for entry in house.templates.iterdir()),
         "processes": [str(pid) for pid in sorted(qemus(house))],
     }

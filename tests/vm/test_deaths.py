@@ -32,6 +32,8 @@ NO_DISK: Request = ("DELETE", "/disks/{d}", None)
 NO_IMAGE: Request = ("DELETE", "/images/{i}", None)
 IMPORT: Request = ("POST", "/images/import", {"source": "{file}", "name": "{i}"})
 PULL: Request = ("POST", "/images/pull", {"reference": "debian:12", "server": "{server}", "name": "{i}"})
+TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "memory_mib": 128})
+NO_TEMPLATE: Request = ("DELETE", "/templates/{t}", None)
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), LAUNCH),
     "machine.start": Scene((LAUNCH, STOPPED), ("POST", "/machines/{m}/start", {})),
@@ -62,6 +64,8 @@ SCENES: dict[str, Scene] = {
     "image.import": Scene((), IMPORT, after=(NO_IMAGE,)),
     "image.export": Scene((IMPORT,), ("POST", "/images/{i}/export", {"path": "{out}"}), after=(NO_IMAGE,)),
     "image.delete": Scene((IMPORT,), NO_IMAGE, after=()),
+    "template.create": Scene((), TEMPLATE, after=(NO_TEMPLATE,)),
+    "template.delete": Scene((TEMPLATE,), NO_TEMPLATE, after=()),
 }
 # A rename touches no host: there is no step to die at.
 NO_STEPS = {"machine.rename"}
@@ -77,7 +81,7 @@ async def test_killed_at_every_step(kind: str, micro_image: BuiltImage, tmp_path
     await run(["qemu-img", "create", "-q", "-f", "qcow2", str(small), "4M"])
 
     def names(cell: int) -> dict[str, str]:
-        thing = {"m": f"m{cell}", "d": f"d{cell}", "i": f"i{cell}"}
+        thing = {"m": f"m{cell}", "d": f"d{cell}", "i": f"i{cell}", "t": f"t{cell}"}
         return {**thing, "file": str(small), "out": str(tmp_path / f"out{cell}.qcow2"), "server": server.url}
 
     with serving() as server:
