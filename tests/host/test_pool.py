@@ -131,6 +131,14 @@ async def test_a_daemon_that_begins_reads_what_fits(house: House, caplog: pytest
     await pool.warm()
     assert memory_files() == {"newest", "older"}
     assert "template damaged cannot be kept ready" in caplog.text
+    # One more: what was used longest ago goes.
+    frozen = await pool.take(a_template(house, "one"), PLACED)
+    assert frozen is not None
+    frozen.close()
+    another = await pool.take(a_template(house, "two", 2 * MIB), PLACED)
+    assert another is not None
+    another.close()
+    assert memory_files() == {"newest", "one", "two"}
     pool.close()
 
 

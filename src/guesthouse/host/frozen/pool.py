@@ -77,17 +77,30 @@ class Pool:
         return Frozen(os.dup(memory), state, devices)
 
     async def warm(self) -> None:
-        """Read what fits into the budget, what was used last first."""
-        folders = [TemplateFolder(path) for path in self._house.templates.glob("[!.]*")]
-        room = self._budget_bytes
-        for folder in sorted(folders, key=lambda folder: folder.path.stat().st_mtime, reverse=True):
+        """Read what fits into the budget; what was used last stays longest."""
+        for folder in reversed(self._fitting()):
             try:
-                size = _taken(folder.memory.stat())
-                if size <= room:
-                    await self._memory(folder.path.name, folder)
-                    room -= size
+                await self._memory(folder.path.name, folder)
             except OSError as error:
                 _LOG.warning("template %s cannot be kept ready: %s", folder.path.name, error)
+            if not folder.path.exists():  # it was deleted meanwhile
+                self.drop(folder.path.name)
+
+    def _fitting(self) -> list[TemplateFolder]:
+        """The templates that fit into the budget together, what was used last first."""
+        found: list[tuple[float, int, TemplateFolder]] = []
+        for path in self._house.templates.glob("[!.]*"):
+            folder = TemplateFolder(path)
+            try:
+                found.append((path.stat().st_mtime, _taken(folder.memory.stat()), folder))
+            except OSError as error:
+                _LOG.warning("template %s cannot be kept ready: %s", path.name, error)
+        fitting, room = [], self._budget_bytes
+        for _, size, folder in sorted(found, key=lambda each: each[0], reverse=True):
+            if size <= room:
+                fitting.append(folder)
+                room -= size
+        return fitting
 
     def drop(self, template: str) -> None:
         """Let go of a template's memory; forks that have it keep it."""
