@@ -79,6 +79,9 @@ async def test_the_guest_powers_itself_off(micro_image: BuiltImage) -> None:
         assert answer.status_code == 200 or "went away" in answer.text, answer.text
         document = await becomes(daemon, "web", "stopped")
         assert document["status"]["error"] is None
+        # That the guest has ended is written down first; its QEMU is told to end then.
+        while document["observed_generation"] != document["generation"]:
+            document = await daemon.ask("GET", "/machines/web")
         assert qemus(house) == []
 
 
