@@ -129,6 +129,23 @@ def test_every_nic_has_an_address_before_commands_run(configured: Configured) ->
     assert "nameserver 10.0.2.3" in configured.shell.run(configured.machine, "cat /etc/resolv.conf")
 
 
+def test_a_nic_whose_name_servers_come_late_takes_no_other_ones_away(configured: Configured) -> None:
+    """Each script writes the one file of all: one that stands still in the middle must not write what it knew then."""
+    commands = """
+        cd /run/resolv.conf.d
+        answer() { interface=$1 ip=$2 mask=24 dns=$3 /usr/lib/guest/dhcp bound; }
+        rm -f eth0.dhcp
+        mkfifo 0
+        answer eth1 10.9.0.15 10.9.0.3 & late=$!
+        exec 8>0  # opens when it reads: it has seen which files there are
+        rm 0
+        answer eth0 10.0.2.15 10.0.2.3
+        exec 8>&-
+        wait $late"""
+    said = configured.shell.run(configured.machine, f"({commands}) </dev/null >/dev/null; cat /etc/resolv.conf")
+    assert said == "nameserver 10.0.2.3\nnameserver 10.9.0.3\n"
+
+
 def test_disks_are_there_and_not_mounted(configured: Configured) -> None:
     said = configured.shell.run(configured.machine, "ls /sys/class/block; cat /proc/mounts")
     assert {"vda", "sda"} <= set(said.split())

@@ -11,7 +11,7 @@ from .guest import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from .guest import Guest
     from .netplan import Setup
@@ -76,7 +76,7 @@ class Network:
         self.outcome = outcome
         self._asking: list[int] = []
 
-    def start(self, setups: Iterable[Setup], hostname: str) -> None:
+    def start(self, setups: Sequence[Setup], hostname: str) -> None:
         """Apply fixed settings and begin to ask DHCP servers, telling them our name."""
         self._up("lo")
         for setup in setups:
@@ -86,6 +86,8 @@ class Network:
             for line in after_up(setup):
                 self._run(line)
             self._resolver(setup)
+        # From here on the askers write the list of name servers.
+        for setup in setups:
             if setup.dhcp:
                 name = ["-x", f"hostname:{hostname}"] if hostname else []
                 self._asking.append(self.guest.spawn([*_DHCP, "-i", setup.name, *name]))
