@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from importlib import resources
@@ -85,6 +86,13 @@ _ENABLED = {
         "/lib/systemd/system/systemd-networkd-wait-online.service"
     ),
 }
+
+# A unit that is held starts in every boot but a template's, and in that behind the gate.
+_UNITS = "usr/lib/systemd/system"
+_HELD = b"""[Unit]
+ConditionFirmware=|!smbios-field(product_family = template)
+ConditionPathExists=|/run/guesthouse/released
+"""
 
 
 # Program, or file, of this host that the build needs, and the package that brings it.
@@ -204,10 +212,23 @@ def _tuned(tunings: tuple[Tuning, ...]) -> Iterator[cpio.Entry]:
     for tuning in tunings:
         if tuning.has_files:
             yield from _files(_guest_files() / "tunings" / tuning.name, "")
+        for target, units in tuning.held_units:
+            yield from (entry for unit in units for entry in _held(unit, target))
+        for name in tuning.micro_files:
+            data = (resources.files("guesthouse.guestfiles.micro") / "firstboot" / name).read_bytes()
+            yield cpio.file(f"usr/lib/guesthouse/firstboot/{name}", data)
         for unit in tuning.masked_units:
             yield cpio.link(f"etc/systemd/system/{unit}", "/dev/null")
         for generator in tuning.masked_generators:
             yield cpio.link(f"etc/systemd/system-generators/{generator}", "/dev/null")
+
+
+def _held(unit: str, target: str) -> Iterator[cpio.Entry]:
+    """What holds a unit until the gate is passed, and has a target want it then."""
+    yield cpio.file(f"{_UNITS}/{unit}.d/gate.conf", _HELD)
+    if target:
+        file = re.sub("@.*[.]", "@.", unit)
+        yield cpio.link(f"{_UNITS}/{target}.wants/{unit}", f"../{file}")
 
 
 def _guest_files() -> Traversable:

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tuning:
-    """A row: its name, why it is there, what it masks and what it adds to the kernel's command line."""
+    """A row: its name, why it is there, what it masks and what it adds to the kernel's command line.
+
+    `held_units` are those of a template that wait for its gate, by the target that starts them behind it, if any.
+    `micro_files` are modules that the micro image's first boot has too.
+    """
 
     name: str
     why: str
@@ -23,7 +27,39 @@ class Tuning:
     masked_units: tuple[str, ...] = ()
     masked_generators: tuple[str, ...] = ()
     kernel_arguments: tuple[str, ...] = ()
+    held_units: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    micro_files: tuple[str, ...] = ()
 
+
+# What does not start in the boot of a template before its gate is passed: whatever makes or tells an identity, needs a
+# network, runs by the clock, or has its place in the order by cloud-init's stages. A type stands for all its units.
+HELD_FOR_STAGES = (
+    "cloud-config.service",
+    "cloud-config.target",
+    "cloud-final.service",
+    "cloud-init-local.service",
+    "cloud-init.service",
+    "cloud-init.target",
+    "guesthouse-configured.service",
+    "guesthouse-reachable.service",
+    "network-online.target",
+    "network-pre.target",
+    "network.target",
+    "ssh.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+)
+# Whoever logs in waits for none of these.
+HELD_BEHIND_LOGIN = (
+    "getty@tty1.service",
+    "qemu-guest-agent.service",
+    "serial-getty@ttyS0.service",
+    "systemd-random-seed.service",
+    "timers.target",
+)
+# What `guesthouse-renamed.service` starts in its time, and what comes with timers.target.
+HELD_FOR_OTHERS = ("systemd-journal-flush.service", "timer")
 
 STOCK: tuple[Tuning, ...] = ()
 
@@ -89,6 +125,22 @@ TUNINGS: tuple[Tuning, ...] = (
         "no-address-contest",
         "the host gives out unique MAC addresses: asking the network whether it has another takes two seconds",
         has_files=True,
+    ),
+    Tuning(
+        "one-sshd",
+        "sshd checks its configuration when it starts: starting it twice only takes time",
+        has_files=True,
+    ),
+    Tuning(
+        "gate",
+        "a template boots once, as far as it can without an identity; forks of it need not boot at all",
+        has_files=True,
+        held_units=(
+            ("guesthouse-forked.target", HELD_FOR_STAGES),
+            ("guesthouse-reached.target", HELD_BEHIND_LOGIN),
+            ("", HELD_FOR_OTHERS),
+        ),
+        micro_files=("__init__.py", "entropy.py", "guest.py", "uevents.py"),
     ),
 )
 
