@@ -68,11 +68,12 @@ class Shelf:
         return own
 
 
-async def stock(house: House, built: BuiltImage) -> Shelf:
+async def stock(house: House, built: BuiltImage, memory_mib: int = MEMORY_MIB, **values: Any) -> Shelf:
     """Publish a built image in a house, and make a template of it."""
-    image = publish(house, built)
-    spec = hardware(wanted(image=image, memory_mib=MEMORY_MIB).machine.spec)
-    template = Template(id=new_id(), project="p", name="micro-1-128", image=image.id, memory_mib=MEMORY_MIB, spec=spec)
+    image = publish(house, built, **values)
+    spec = hardware(wanted(image=image, memory_mib=memory_mib).machine.spec)
+    name = f"{built.os}-1-{memory_mib}"
+    template = Template(id=new_id(), project="p", name=name, image=image.id, memory_mib=memory_mib, spec=spec)
     shelf = Shelf(house, image, template)
     async with open_host(house) as host:
         await make(host, shelf)
