@@ -213,7 +213,7 @@ def _tuned(tunings: tuple[Tuning, ...]) -> Iterator[cpio.Entry]:
         if tuning.has_files:
             yield from _files(_guest_files() / "tunings" / tuning.name, "")
         for target, units in tuning.held_units:
-            yield from (entry for unit in units for entry in _held(unit, target))
+            yield from _held(units, target)
         for name in tuning.micro_files:
             data = (resources.files("guesthouse.guestfiles.micro") / "firstboot" / name).read_bytes()
             yield cpio.file(f"usr/lib/guesthouse/firstboot/{name}", data)
@@ -223,12 +223,15 @@ def _tuned(tunings: tuple[Tuning, ...]) -> Iterator[cpio.Entry]:
             yield cpio.link(f"etc/systemd/system-generators/{generator}", "/dev/null")
 
 
-def _held(unit: str, target: str) -> Iterator[cpio.Entry]:
-    """What holds a unit until the gate is passed, and has a target want it then."""
-    yield cpio.file(f"{_UNITS}/{unit}.d/gate.conf", _HELD)
+def _held(units: tuple[str, ...], target: str) -> Iterator[cpio.Entry]:
+    """What holds units until the gate is passed, and has a target want them then and be reached when they are there."""
+    for unit in units:
+        yield cpio.file(f"{_UNITS}/{unit}.d/gate.conf", _HELD)
     if target:
-        file = re.sub("@.*[.]", "@.", unit)
-        yield cpio.link(f"{_UNITS}/{target}.wants/{unit}", f"../{file}")
+        yield cpio.file(f"{_UNITS}/{target}.d/order.conf", f"[Unit]\nAfter={' '.join(units)}\n".encode())
+        for unit in units:
+            file = re.sub("@.*[.]", "@.", unit)
+            yield cpio.link(f"{_UNITS}/{target}.wants/{unit}", f"../{file}")
 
 
 def _guest_files() -> Traversable:
