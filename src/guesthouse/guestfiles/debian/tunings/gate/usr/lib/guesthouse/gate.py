@@ -2,15 +2,18 @@
 
 Rules
 -----
-1. Before the gate nothing is made that a machine has for itself: units that would are held until behind it. What the
-   boot itself made (a machine-id, a random seed) is taken back from the disk: a fork that ends early boots as new.
+1. Before the gate nothing is made that a machine has for itself: units that would are held until behind it, and nobody
+   opens a connection, at whose first the kernel draws the secrets of its TCP. What the boot itself made (a machine-id,
+   a random seed) is taken back from the disk: a fork that ends early boots as new.
 2. What is in the frozen memory is the same in every fork. Randomness is therefore the first thing behind the gate,
    before any program is started; then the clock, which stood still; then the machine-id, which PID 1 reads when it is
    asked for it, and the journal when it starts again (`guesthouse-renamed.service`).
-3. A fork's time counts and a template's does not: what can be read and imported before the gate is.
-4. Waiting costs nothing: the kernel wakes us.
-5. All forks of a template share what no program can change: boot_id, the uuid in the tables of the firmware, and where
-   the kernel and the processes that waited with us lie in memory.
+3. A fork that cannot be made somebody goes no further as its template: it boots.
+4. A fork's time counts and a template's does not: what can be read and imported before the gate is.
+5. Waiting costs nothing: the kernel wakes us.
+6. All forks of a template share what no program can change: boot_id, the uuid in the tables of the firmware, where the
+   kernel and the processes that waited with us lie in memory, and what those call themselves to their own (the id of
+   the system bus, the invocation ids of their units).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import json
 import os
 import random
 import subprocess
+import traceback
 import uuid
 
 from firstboot import entropy, uevents  # type: ignore[import-not-found]  # they lie beside us in the guest
@@ -38,9 +42,11 @@ SEED = "/run/guesthouse/seed"
 MACHINE_ID = "/etc/machine-id"
 RANDOM_SEED = "/var/lib/systemd/random-seed"
 CLOCK = "/sys/class/rtc/rtc0/since_epoch"
-NIC_TIMEOUT_S = 10.0
+# Only a NIC that no driver is there for is waited for so long; in a crowd of forks the others take their time.
+NIC_TIMEOUT_S = 60.0
 MOUNT_READ_ONLY = 1
 UNMOUNT_DETACH = 2
+REBOOT_NOW = 0x01234567
 
 # Drivers of what may be plugged into a fork, and what they ask for when it is.
 DRIVERS = ("virtio_net", "virtio_blk", "virtio_scsi", "sd_mod", "isofs", "nls_utf8", "nls_iso8859_1", "af_packet")
@@ -57,12 +63,15 @@ MODULES = (
     "cloudinit.net.network_state",
     "cloudinit.net.networkd",
     "cloudinit.net.renderers",
+    "cloudinit.sources.DataSourceEc2",
     "cloudinit.sources.DataSourceNone",
+    "email.generator",
     "email.mime.base",
     "email.mime.multipart",
     "email.mime.nonmultipart",
     "email.mime.text",
     "encodings.idna",
+    "jinja2.ext",
     "json.decoder",
     "jsonschema",
     "queue",
@@ -128,6 +137,15 @@ class Gate:
         tell({"stage": "gate"})
         while not (disk := self.seed_disk()):
             self.uevents.wait("block")
+        try:
+            self.become_somebody(disk)
+        except BaseException:
+            traceback.print_exc()
+            os.sync()
+            self.kernel.reboot(REBOOT_NOW)
+
+    def become_somebody(self, disk: str) -> None:
+        """Replace all that this fork shares with others, and let go what waits for that."""
         entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
         meta = self.read_seed(disk)
         random.seed()
