@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
-from tests.host.boxes import a_disk, a_house, changed
+from tests.host.boxes import a_disk, a_house, changed, until
 from tests.host.guests import Guest
-from tests.host.shelves import Shelf, configured, stock
+from tests.host.shelves import Shelf, configured, is_fork, launched, stock
 from tests.patience import PATIENCE_S
 
+from guesthouse.decide.plan import Desired
 from guesthouse.host.images import debian
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.local import LocalHost, open_host
@@ -55,11 +58,15 @@ _OWN = {
 _SAID = {
     "state": "systemctl is-system-running --wait; systemctl --failed --no-legend",
     "journals": "ls /var/log/journal /run/log/journal | grep -v :",
-    "machine-id of PID 1": "busctl call org.freedesktop.systemd1 / org.freedesktop.DBus.Peer GetMachineId",
+    "machine-id on the bus": "; ".join(
+        f"busctl call org.freedesktop.{name} / org.freedesktop.DBus.Peer GetMachineId"
+        for name in ("systemd1", "login1", "resolve1", "network1", "DBus")
+    ),
     "name on disk": "cat /etc/hostname /srv/ran",
-    "greeting": "stat -c %U /srv/greeting; cat /srv/greeting",
+    "greeting": "stat -c %U /srv/greeting; cat /srv/greeting; echo",
     "user": "id -un debian",
     "network": "networkctl status enp1s0 | grep -o ' State: .*'",
+    "NICs": "cd /sys/class/net; grep -H . enp*/address",
     "address": "ip -4 -o address show dev enp1s0 | grep -o 10.0.2.15/24",
     "root": "df --output=size -B 1M / | tail -1",
     "clock": "date +%s",
@@ -114,17 +121,29 @@ async def _forked(shelf: Shelf, host: LocalHost, stack: AsyncExitStack, number: 
 
 
 def _configured(shelf: Shelf, host: LocalHost, name: str, number: int) -> AbstractAsyncContextManager[Guest]:
-    """A fork that is configured; the last one's disk is larger than the template's."""
-    size_mib = _LARGER_MIB if number == COUNT - 1 else debian.DISK_MIB
+    """A fork that is configured; the last one has a larger disk than the template, and three NICs."""
+    last = number == COUNT - 1
+    return configured(
+        shelf, host, _desired(shelf, name, number, _LARGER_MIB if last else debian.DISK_MIB, 1 + 2 * last)
+    )
+
+
+def _desired(
+    shelf: Shelf, name: str, number: int, size_mib: int = debian.DISK_MIB, nics: int = 1, user_data: str = _USER_DATA
+) -> Desired:
     root = a_disk(size_mib, name=f"{name}-root", image=shelf.image.id, template=shelf.template.id)
-    desired = shelf.fork(
+    return shelf.fork(
         name,
         disks=((root, Bus.VIRTIO),),
         memory_mib=_MEMORY_MIB,
-        nics=(NicSpec(mac=f"52:54:00:00:03:{number:02x}"),),
-        user_data=_USER_DATA,
+        nics=_nics(number)[:nics],
+        user_data=user_data,
     )
-    return configured(shelf, host, desired)
+
+
+def _nics(number: int) -> tuple[NicSpec, ...]:
+    """Those that a fork may have; their order is not that of their addresses."""
+    return tuple(NicSpec(mac=f"52:54:00:00:{place:02x}:{number:02x}") for place in (4, 3, 5))
 
 
 def test_every_fork_is_configured_as_its_user_data_says(forks: list[Fork]) -> None:
@@ -150,7 +169,7 @@ def test_no_two_forks_have_anything_of_their_own_in_common(forks: list[Fork]) ->
 def test_the_machine_id_is_that_of_a_first_boot_and_everybody_knows_it(forks: list[Fork]) -> None:
     for fork in forks:
         assert fork.said["machine-id"] == fork.machine_id
-        assert fork.said["machine-id of PID 1"] == f's "{fork.machine_id}"'
+        assert set(fork.said["machine-id on the bus"].splitlines()) == {f's "{fork.machine_id}"'}
         assert fork.said["journals"] == fork.machine_id
 
 
@@ -169,6 +188,27 @@ def test_nothing_failed(forks: list[Fork]) -> None:
 def test_the_root_file_system_is_as_large_as_its_disk(forks: list[Fork]) -> None:
     *plain, larger = (int(fork.said["root"]) for fork in forks)
     assert max(plain) < debian.DISK_MIB < larger
+
+
+def test_nics_are_named_in_the_order_of_the_description(forks: list[Fork]) -> None:
+    named = [f"enp{place}s0/address:{nic.mac}" for place, nic in enumerate(_nics(COUNT - 1), 1)]
+    assert forks[-1].said["NICs"].splitlines() == named
+    assert forks[0].said["NICs"].splitlines() == [f"enp1s0/address:{_nics(0)[0].mac}"]
+
+
+async def test_a_fork_that_ends_at_its_gate_boots_as_a_machine_of_its_own(debian_shelf: Shelf) -> None:
+    async with open_host(debian_shelf.house) as host:
+        desired = _desired(debian_shelf, "ended", COUNT + 1)
+        async with launched(debian_shelf.house, host, desired) as (guest, observed):
+            assert is_fork(observed)
+            assert observed.process is not None
+            os.kill(observed.process.pid, signal.SIGKILL)
+            await until(host, desired, lambda seen: seen.process is None)
+            assert "start" in await guest.want(changed(desired, restart_epoch=1))
+            assert not is_fork(await guest.until(Stage.CONFIGURED))
+            script = "; ".join((_OWN["machine-id"], "hostname", _SAID["greeting"], _SAID["state"]))
+            said = (await guest.run("sh", "-c", script)).split()
+            assert said == [desired.machine.id.replace("-", ""), "ended", "deploy", "hello", "running"]
 
 
 async def test_a_fork_that_reboots_has_no_gate_and_stays_who_it_is(debian_shelf: Shelf) -> None:
