@@ -128,16 +128,14 @@ def _configured(shelf: Shelf, host: LocalHost, name: str, number: int) -> Abstra
     )
 
 
-def _desired(
-    shelf: Shelf, name: str, number: int, size_mib: int = debian.DISK_MIB, nics: int = 1, user_data: str = _USER_DATA
-) -> Desired:
+def _desired(shelf: Shelf, name: str, number: int, size_mib: int = debian.DISK_MIB, nics: int = 1) -> Desired:
     root = a_disk(size_mib, name=f"{name}-root", image=shelf.image.id, template=shelf.template.id)
     return shelf.fork(
         name,
         disks=((root, Bus.VIRTIO),),
         memory_mib=_MEMORY_MIB,
         nics=_nics(number)[:nics],
-        user_data=user_data,
+        user_data=_USER_DATA,
     )
 
 

@@ -143,6 +143,7 @@ class Gate:
             traceback.print_exc()
             os.sync()
             self.kernel.reboot(REBOOT_NOW)
+            raise
 
     def become_somebody(self, disk: str) -> None:
         """Replace all that this fork shares with others, and let go what waits for that."""
