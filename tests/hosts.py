@@ -268,12 +268,16 @@ class FakeImages:
 
 
 class FakeTemplates:
-    """`ports.TemplateHost`. `made` are ids of what is there, half made ones too."""
+    """`ports.TemplateHost`. `made` are ids of what is there, half made ones too; `here` is who freezes."""
 
     def __init__(self) -> None:
+        self.here = "tcg, QEMU 7.2.0"
         self.made: set[str] = set()
         self.faults: dict[str, GuesthouseError] = {}
         self.gates: dict[str, asyncio.Event] = {}
+
+    async def frozen_by(self) -> str:
+        return self.here
 
     async def perform(
         self, kind: str, step: str, template: Template, context: Mapping[str, Any], progress: Progress
@@ -288,7 +292,7 @@ class FakeTemplates:
         if kind == "template.delete":
             self.made.discard(template.id)
             return {}
-        return {"facts": {"boot_ms": 5000, "memory_bytes": 64 << 20, "state_bytes": 400 << 10}}
+        return {"facts": {"frozen_by": self.here, "boot_ms": 5000, "memory_bytes": 64 << 20, "state_bytes": 400 << 10}}
 
     async def discard(self, template: Template) -> None:
         self.made.discard(template.id)

@@ -82,6 +82,9 @@ class TemplateHost(Protocol):
     async def discard(self, template: Template) -> None:
         """Remove all that is there of it; it may be nothing."""
 
+    async def frozen_by(self) -> str:
+        """Who freezes here and can go on from what was frozen: accelerator, QEMU's version, processor."""
+
 
 @dataclass(frozen=True)
 class GuestCommand:

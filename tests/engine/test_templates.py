@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.engine.house import at_work, do, ended, launch, with_image
 from tests.hosts import FakeHost
+from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine
@@ -272,3 +273,76 @@ async def test_a_project_stays_while_it_has_a_template(store: Store) -> None:
             await engine.accept(asker, intents.ProjectDelete(project="other"))
         await do(engine, other, intents.TemplateDelete(template="small"))
         await engine.accept(asker, intents.ProjectDelete(project="other"))
+
+
+async def until(engine: Engine, asker: Asker, expected: dict[str, TemplateState]) -> None:
+    """Wait until the templates are these, by the begin of their names."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            rows = await engine.views.templates(asker)
+            if {row.name.partition("-")[0] + ("-" if "-" in row.name else ""): row.state for row in rows} == expected:
+                return
+            for row in await engine.views.operations(asker, all=False):
+                await ended(engine, asker, await engine.views.operation(asker, row.id))
+            await asyncio.sleep(0)
+
+
+async def test_one_that_another_qemu_froze_is_made_anew_and_goes_when_nothing_stands_on_it(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, create())
+        await do(engine, asker, launch())
+        old = await template_of(engine, asker)
+    host.templates.here = "tcg, QEMU 8.0.0"
+    async with at_work(store, host) as (engine, asker):
+        await until(engine, asker, {"small": TemplateState.READY, "small-": TemplateState.RETIRED})
+        new = await template_of(engine, asker)
+        assert (new.frozen_by, new.memory_mib, new.id == old.id) == ("tcg, QEMU 8.0.0", 128, False)
+        await do(engine, asker, launch("two"))
+        assert (await engine.views.machine(asker, "two")).machine.template == new.id
+        await do(engine, asker, intents.Delete(machine="web"))
+    async with at_work(store, host) as (engine, asker):
+        await until(engine, asker, {"small": TemplateState.READY})
+        assert host.templates.made == {new.id}
+
+
+async def test_one_of_an_image_that_has_a_newer_version_is_made_of_that(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await do(engine, asker, intents.ImageImport(source="/x.qcow2", name="web1", family="web"))
+        await do(engine, asker, create(image="web"))
+        await do(engine, asker, intents.ImageImport(source="/x.qcow2", name="web2", family="web"))
+        await do(engine, asker, create("second", image="web1"))
+    async with at_work(store, host) as (engine, asker):
+        async with asyncio.timeout(PATIENCE_S):
+            while (await engine.views.template(asker, "small")).image_name != "web2":
+                for row in await engine.views.operations(asker, all=False):
+                    await ended(engine, asker, await engine.views.operation(asker, row.id))
+                await asyncio.sleep(0)
+        view = await engine.views.template(asker, "second")
+        assert view.image_name == "web1", "it was made of the old one knowingly"
+
+
+async def test_a_public_one_serves_every_project_and_only_the_house_makes_it(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await do(engine, asker, intents.ImageImport(source="/x.qcow2", name="all", public=True))
+        await do(engine, asker, intents.ImageImport(source="/x.qcow2", name="hidden"))
+        await do(engine, asker, create("own", image="all"))
+        await engine.accept(asker, intents.ProjectCreate(name="tenant"))
+        async with store.read() as tx:
+            (tenant,) = await tx.projects.select(name="tenant")
+        stranger = Asker(project=tenant.id, role=Role.ADMIN)
+        await do(engine, stranger, launch("one", image="all"))
+        assert (await engine.views.machine(stranger, "one")).machine.template == ""
+        with pytest.raises(Denied):
+            await engine.accept(stranger, create("mine", image="all", public=True))
+        with pytest.raises(Invalid):
+            await engine.accept(asker, create("open", image="hidden", public=True))
+        await do(engine, asker, create("shared", image="all", public=True))
+        await do(engine, stranger, launch("two", image="all"))
+        shared = await template_of(engine, asker, "shared")
+        assert (await engine.views.machine(stranger, "two")).machine.template == shared.id
+        with pytest.raises(NotFound):
+            await engine.accept(stranger, intents.TemplateDelete(template="shared"))

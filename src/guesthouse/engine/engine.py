@@ -20,6 +20,7 @@ from guesthouse.engine.accept import Accept
 from guesthouse.engine.accept.tenants import DEFAULT_PROJECT
 from guesthouse.engine.access import Access
 from guesthouse.engine.converge import Converge
+from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
 from guesthouse.engine.inside import Inside
 from guesthouse.engine.owners import Owners, Wakes
@@ -82,9 +83,11 @@ async def open_engine(
         await _autostart(store, identity)
         for subject in await _unfinished(store, identity):
             owners.wake(subject)
+        fresh = Freshness(store, host.templates, random, identity.host, owners.wake)
         background = (
             tasks.create_task(_follow(host.machines, owners), name="follow machines"),
             tasks.create_task(keep_short(store), name="forget old operations"),
+            tasks.create_task(fresh.keep(), name="look after templates"),
         )
         try:
             yield Engine(

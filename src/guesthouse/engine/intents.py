@@ -161,7 +161,8 @@ class ImageBuild(Intent, frozen=True, kw_only=True):
 class TemplateCreate(Intent, frozen=True, kw_only=True):
     """Boot an image once to its gate and freeze it, for launches with this hardware to be forked from.
 
-    An empty name becomes that of the image with vCPUs and memory.
+    An empty name becomes that of the image with vCPUs and memory. A `public` one serves every project, whose machines
+    then share memory: only the operator of the house can make one, of a public image.
     """
 
     image: str
@@ -169,6 +170,7 @@ class TemplateCreate(Intent, frozen=True, kw_only=True):
     vcpus: int = 1
     memory_mib: int = 512
     firmware: Firmware = Firmware.AUTO
+    public: bool = False
 
 
 class TemplateDelete(Intent, frozen=True, kw_only=True):

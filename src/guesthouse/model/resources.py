@@ -102,15 +102,19 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TemplateState(StrEnum):
+    """`retired`: nothing can be forked from it any more, but disks stand on it."""
+
     MAKING = "making"
     READY = "ready"
+    RETIRED = "retired"
     DELETING = "deleting"
 
 
 class TemplateRow(msgspec.Struct, frozen=True, kw_only=True):
     """The scalar columns of a template: a machine of an image, booted to its gate and frozen.
 
-    `boot_ms` is what each fork of it saves, `memory_bytes` what they share.
+    `boot_ms` is what each fork of it saves, `memory_bytes` what they share. `frozen_by` names the QEMU and processor
+    that froze it: no other can go on from it. A `public` one serves every project.
     """
 
     id: str
@@ -120,6 +124,8 @@ class TemplateRow(msgspec.Struct, frozen=True, kw_only=True):
     state: TemplateState = TemplateState.MAKING
     vcpus: int = 1
     memory_mib: int = 512
+    public: bool = False
+    frozen_by: str = ""
     boot_ms: int = 0
     memory_bytes: int = 0
     state_bytes: int = 0

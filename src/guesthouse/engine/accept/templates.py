@@ -10,7 +10,7 @@ from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_memory, check_space, refuse_taken_name
 from guesthouse.engine.resolve import find
-from guesthouse.model.errors import Conflict
+from guesthouse.model.errors import Conflict, Denied, Invalid
 from guesthouse.model.machine import MachineSpec
 from guesthouse.model.names import check_name
 from guesthouse.model.resources import Image, Operation, Template, TemplateState
@@ -19,6 +19,8 @@ from guesthouse.model.resources import Image, Operation, Template, TemplateState
 async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
     """Write down a template, and the operation that boots and freezes it."""
     image = await desk.ready_image(intent.image)
+    if intent.public:
+        _check_public(desk, image)
     name = intent.name or _called_after(image, intent)
     check_name(name, "template")
     spec = MachineSpec(
@@ -36,6 +38,7 @@ async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
             image=image.id,
             vcpus=intent.vcpus,
             memory_mib=intent.memory_mib,
+            public=intent.public,
             spec=hardware(spec),
         )
     )
@@ -65,9 +68,30 @@ async def delete(desk: Desk, intent: intents.TemplateDelete) -> Operation:
 
 
 async def fitting(desk: Desk, image: Image, spec: MachineSpec) -> Template | None:
-    """The newest template of the project from which a machine of this description can be forked."""
-    ready = await desk.tx.templates.select(project=desk.asker.project, image=image.id, state=TemplateState.READY)
-    return next((template for template in reversed(ready) if fits(template, image, spec)), None)
+    """The newest template that a machine of this description can be a fork of; the project's own before public ones."""
+    for scope in ({"project": desk.asker.project}, {"public": True}):
+        ready = await desk.tx.templates.select(image=image.id, state=TemplateState.READY, **scope)
+        if found := next((template for template in reversed(ready) if fits(template, image, spec)), None):
+            return found
+    return None
+
+
+def _check_public(desk: Desk, image: Image) -> None:
+    """Raise `Denied` or `Invalid` unless every project may have this image's memory."""
+    if not desk.asker.house:
+        raise Denied(
+            "only the operator of the house may have projects share memory",
+            field="public",
+            value=True,
+            hint="leave it out: the template then serves your own project",
+        )
+    if not image.public:
+        raise Invalid(
+            f"image {image.name} belongs to one project: a template of it cannot serve others",
+            field="image",
+            value=image.name,
+            hint="import the image with --public",
+        )
 
 
 def _called_after(image: Image, intent: intents.TemplateCreate) -> str:

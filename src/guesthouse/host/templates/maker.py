@@ -134,9 +134,10 @@ class Maker:
         """Let it run until it stands at its gate; raises `Failed` with the end of its console when it does not come."""
         reader, writer = await asyncio.open_unix_connection(sock=folder.connect("report"), limit=_LONGEST_REPORT_BYTES)
         try:
-            await lit.monitor.execute(RESUME)
-            async with asyncio.timeout(_GATE_TIMEOUT_S):
-                arrived = await first_of(_gate(reader), lit.process.ended.wait())
+            with lit.monitor.listen("SHUTDOWN") as powered_off:
+                await lit.monitor.execute(RESUME)
+                async with asyncio.timeout(_GATE_TIMEOUT_S):
+                    arrived = await first_of(_gate(reader), lit.process.ended.wait(), powered_off())
         except TimeoutError as error:
             raise TimedOut(
                 f"the guest did not come to its gate within {_GATE_TIMEOUT_S / 60:.0f} minutes",
@@ -162,7 +163,7 @@ class Maker:
                 identity.take_back(source)
                 source.rename(target)
                 _sync(target)
-        identity.share_image(partial.path, public=False, project_number=project_number)
+        identity.share_image(partial.path, public=template.public, project_number=project_number)
         for private in (partial.memory, partial.state):
             private.chmod(0o600)
         write_whole(partial.facts, msgspec.json.encode(facts))

@@ -52,9 +52,14 @@ class TemplateShelf:
         for folder in (self._folder(template).path, self.house.templates / f".{template.id}.partial"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
+    async def frozen_by(self) -> str:
+        """Who freezes here: what it is called in the facts of a template."""
+        return str(await self.maker.box.fingerprint())
+
     def _folder(self, template: Template) -> TemplateFolder:
         return TemplateFolder(self.house.templates / template.id)
 
 
-def _columns(facts: Facts) -> dict[str, int]:
-    return {name: getattr(facts, name) for name in ("boot_ms", "memory_bytes", "state_bytes")}
+def _columns(facts: Facts) -> dict[str, Any]:
+    sizes = {name: getattr(facts, name) for name in ("boot_ms", "memory_bytes", "state_bytes")}
+    return {"frozen_by": str(facts.by), **sizes}
