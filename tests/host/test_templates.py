@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -13,11 +14,12 @@ import msgspec
 import pytest
 from tests.host.boxes import a_daemon, folder_of, new_id, qemus, silent
 from tests.host.shelves import MEMORY_MIB, Shelf, is_fork, launched, make
+from tests.patience import PATIENCE_S
 
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.local import open_host
 from guesthouse.host.machines.starting import FORK_POINTS
-from guesthouse.model.errors import ChildFailed
+from guesthouse.model.errors import ChildFailed, Failed
 from guesthouse.model.machine import Power, Stage
 from guesthouse.qemu.devices import NicDevice, Seed
 
@@ -60,7 +62,7 @@ async def test_what_is_made_already_is_only_tidied_up(shelf: Shelf) -> None:
     async with open_host(shelf.house) as host:
         facts = await make(host, shelf)
     assert look() == before
-    assert facts.keys() == {"boot_ms", "memory_bytes", "state_bytes"}
+    assert facts.keys() == {"frozen_by", "boot_ms", "memory_bytes", "state_bytes"}
     assert list(shelf.house.machines.iterdir()) == []
 
 
@@ -77,6 +79,17 @@ async def test_an_image_that_does_not_boot_leaves_nothing(shelf: Shelf) -> None:
         await host.templates.discard(broken.template)
     assert list(shelf.house.machines.iterdir()) == []
     assert [path.name for path in shelf.house.templates.iterdir()] == [shelf.template.id]
+    assert qemus(shelf.house) == []
+
+
+async def test_a_guest_that_powers_off_before_its_gate_is_not_waited_for(shelf: Shelf) -> None:
+    own = replace(shelf, template=msgspec.structs.replace(shelf.template, id=new_id()))
+    words = f"{shelf.image.cmdline} rdinit=/usr/bin/busybox -- poweroff -f"
+    ends = replace(own, image=msgspec.structs.replace(shelf.image, cmdline=words))
+    async with open_host(shelf.house) as host, asyncio.timeout(PATIENCE_S):
+        with pytest.raises(Failed, match="ended before it came to its gate"):
+            await make(host, ends)
+        await host.templates.discard(ends.template)
     assert qemus(shelf.house) == []
 
 
