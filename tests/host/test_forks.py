@@ -73,6 +73,15 @@ async def test_a_fork_is_configured_as_a_machine_of_its_own(shelf: Shelf) -> Non
     assert list(shelf.house.machines.iterdir()) == []
 
 
+async def test_a_fork_that_is_reachable_has_its_address(shelf: Shelf) -> None:
+    """Its agent answers from the first moment: who took that for reachable had his first packet lost."""
+    async with open_host(shelf.house) as host, launched(shelf.house, host, shelf.fork()) as (guest, observed):
+        assert is_fork(observed)
+        await guest.until(Stage.REACHABLE)
+        assert "inet 10.0.2.15/24" in await guest.run("ip", "-4", "-o", "address", "show", "dev", "eth0")
+        assert await guest.run("pidof", "dropbear")
+
+
 async def test_two_forks_have_nothing_in_common(shelf: Shelf) -> None:
     async with open_host(shelf.house) as host, AsyncExitStack() as stack:
         said = []

@@ -6,7 +6,7 @@ Rules
 2. Configured: cloud-init's `result.json` is there, read through the agent; without an agent, cloud-init's final
    message is on the console. A guest that has neither stays `reachable`.
 3. A guest that has reported anything in this boot is no longer looked at: it knows more of itself than its
-   files show, and a verdict before its own would be a guess.
+   files show, and a verdict before its own would be a guess. A fork's has, at its gate.
 4. The agent's channel tells when an agent opens it; for the rest there is nothing to wait for, so it is looked
    at again and again, ever more rarely.
 """

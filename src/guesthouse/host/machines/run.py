@@ -92,7 +92,8 @@ class Run:
         while True:
             self.stages.rebooted.clear()
             await self._executes.wait()
-            if self.stages.stage is not Stage.CONFIGURED:
+            # A fork's agent has answered since before the gate, and who has a gate reports by himself.
+            if self.stages.stage is not Stage.CONFIGURED and not self.record.forked:
                 await first_of(looker.look(self._console_from), self.stages.rebooted.wait())
             await self.stages.rebooted.wait()
 
