@@ -51,6 +51,9 @@ class ScratchGuest(Guest):
         self.owners = {**getattr(self, "owners", {}), path: owner}
         super().folder(path, permissions, None)
 
+    def tell(self, path: str, text: str) -> None:
+        self.kernel.append(("told", path, text))
+
     def add_entropy(self, data: bytes, counted_bytes: int) -> None:
         self.kernel.append(("entropy", data, counted_bytes))
 

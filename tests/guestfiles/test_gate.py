@@ -26,6 +26,7 @@ from .conftest import ScratchGuest
 from .test_sources import iso
 
 MAC = "52:54:00:00:00:0a"
+AUTOPROBE = "/sys/bus/virtio/drivers_autoprobe"
 
 
 class Template:
@@ -99,9 +100,9 @@ def test_other_disks_do_not_open_the_gate(template: Template) -> None:
     names = iter((("vda", "root"), ("vdb", ""), ("vdc", "seeds"), ("vdd", "seed")))
 
     class InTurn(Uevents):
-        def wait(self, subsystem: str, timeout_s: float | None = None) -> bool:
+        def wait(self, *subsystems: str, timeout_s: float | None = None) -> bool:
             template.plug_disk(*next(names))
-            return super().wait(subsystem, timeout_s)
+            return super().wait(*subsystems, timeout_s=timeout_s)
 
     Gate(template.guest, InTurn(template.ours)).wait(Outcome(template.guest))
     assert list(names) == []
@@ -112,14 +113,14 @@ def test_only_added_devices_of_the_subsystem_are_waited_for(template: Template) 
     for subsystem, action in (("net", "add"), ("block", "change"), ("blocks", "add"), ("block", "add")):
         template.add(subsystem, action)
     assert events.wait("block")
-    assert not events.wait("block", 0)
+    assert not events.wait("block", timeout_s=0)
 
 
 def test_events_of_before_are_passed_over(template: Template) -> None:
     events = Uevents(template.ours)
     template.add("block")
     events.forget()
-    assert not events.wait("block", 0)
+    assert not events.wait("block", timeout_s=0)
 
 
 def test_lost_events_are_a_reason_to_look(template: Template) -> None:
@@ -130,7 +131,7 @@ def test_lost_events_are_a_reason_to_look(template: Template) -> None:
 
 def test_the_kernel_speaks_of_devices() -> None:
     """The real socket opens, and hears nothing where nothing came."""
-    assert uevents.listen().wait("no-such-subsystem", 0) is False
+    assert uevents.listen().wait("no-such-subsystem", timeout_s=0) is False
 
 
 def test_a_seed_that_is_there_before_anybody_waits_is_seen(template: Template) -> None:
@@ -144,9 +145,11 @@ def test_randomness_comes_before_the_clock_and_others_run_first(template: Templa
     template.guest.write("/dev/hwrng", old + new)
     template.guest.write("/sys/class/rtc/rtc0/since_epoch", b"1000\n")
     with waiting(template):
-        assert template.guest.kernel == [("stand back", True), ("stand back", False)]
+        before = [("stand back", True), ("stand back", False), ("told", AUTOPROBE, "0")]
+        assert template.guest.kernel == before
         template.plug_disk("vda", "seed")
-    assert template.guest.kernel[2:] == [("entropy", old + new, 64), ("clock", 1000.5)]
+    after = [("told", AUTOPROBE, "1"), ("entropy", old + new, 64), ("clock", 1000.5)]
+    assert template.guest.kernel == before + after
 
 
 def test_what_the_kernel_may_have_fetched_before_is_not_counted(guest: ScratchGuest) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,33 @@ async def test_a_fork_has_disks_and_nics_that_the_template_had_not(shelf: Shelf)
             # What was plugged at the fork is unplugged as anything else is.
             spec = {"disks": desired.machine.spec.disks[1:], "nics": (nic(1),)}
             assert await guest.want(changed(desired, spec=spec)) == ["unplug-disk", "unplug-nic"]
+
+
+# Names and addresses of NICs, the NIC of each default route from the best on, names and serials of disks.
+_NAMES = """
+for nic in /sys/class/net/eth*; do echo ${nic##*/} $(cat $nic/address); done
+until [ "$(ip route | grep -c ^default)" = 3 ]; do sleep 0.1; done
+ip route | grep -o '^default.* dev eth[0-9]' | grep -o 'eth[0-9]'
+for disk in /sys/class/block/vd*; do echo ${disk##*/} $(cat $disk/serial); done
+"""
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["fork", "boot"])
+async def test_nics_and_disks_have_their_names_by_their_places(shelf: Shelf, frozen: bool) -> None:
+    disks = tuple((a_disk(16, name=f"d{number}"), Bus.VIRTIO) for number in range(2))
+    async with open_host(shelf.house) as host:
+        desired = shelf.fork(disks=disks, nics=tuple(map(nic, (3, 1, 2))))
+        if not frozen:
+            desired = replace(desired, template=None)
+        async with launched(shelf.house, host, desired) as (guest, observed):
+            assert is_fork(observed) is frozen
+            await guest.until(Stage.CONFIGURED)
+            assert (await guest.run("sh", "-c", _NAMES)).splitlines() == [
+                *(f"eth{place} {nic(number).mac}" for place, number in enumerate((3, 1, 2))),
+                *("eth0", "eth1", "eth2"),
+                *(f"vd{letter} {disk.id.replace('-', '')[:20]}" for letter, (disk, _) in zip("ab", disks, strict=True)),
+                "vdc seed",
+            ]
 
 
 async def has_disk(guest: Guest, serial: str, size_mib: int, bus: Bus) -> None:

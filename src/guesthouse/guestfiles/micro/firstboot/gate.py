@@ -11,7 +11,8 @@ Rules
 4. Waiting costs nothing: the kernel wakes us.
 5. All forks of a template share what no program can change: boot_id, the uuid in the tables of the firmware, and
    where the kernel and the processes that waited with us lie in memory.
-6. What is plugged at the gate is ours. Who handles plugged devices otherwise (`hotplug`) stands back until the
+6. Devices have the names that they would have after a boot (`plugged`).
+7. What is plugged at the gate is ours. Who handles plugged devices otherwise (`hotplug`) stands back until the
    machine is configured, and then leaves our NICs alone.
 """
 
@@ -21,7 +22,7 @@ import gc
 import os
 import sys
 
-from . import entropy, netplan
+from . import entropy, netplan, plugged
 from .network import nics
 
 TYPE_CHECKING = False
@@ -55,9 +56,12 @@ class Gate:
         self.guest.stand_back(False)
         self._hold_others()
         self._uevents.forget()  # those of the drivers, which every fork would have to go through
+        devices = plugged.Plugged(self.guest)
         outcome.at_gate()
         while not self._has_seed():
-            self._uevents.wait("block")
+            self._uevents.wait("block", *plugged.SUBSYSTEMS)
+            devices.let_in()
+        devices.let_go()
         entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
         if "random" in sys.modules:
             sys.modules["random"].seed()
@@ -69,7 +73,7 @@ class Gate:
             self.guest.add_entropy(seed.random, len(seed.random))
         wanted = _wanted(seed) if seed is not None else set()
         while not wanted <= {mac.lower() for mac in nics(self.guest).values()}:
-            if not self._uevents.wait("net", self._nic_timeout_s):
+            if not self._uevents.wait("net", timeout_s=self._nic_timeout_s):
                 break  # what is missing then is said where it is used
         ours = nics(self.guest)
         for nic in ours:

@@ -19,18 +19,18 @@ class Uevents:
     def __init__(self, socket: _socket.socket) -> None:
         self._socket = socket
 
-    def wait(self, subsystem: str, timeout_s: float | None = None) -> bool:
-        """Wait until a device of a subsystem is added; False when none came in time.
+    def wait(self, *subsystems: str, timeout_s: float | None = None) -> bool:
+        """Wait until a device of one of these subsystems is added; False when none came in time.
 
         Whoever waits looks for himself what is there: after an overflow of the socket that is due as well.
         """
-        wanted = (b"ACTION=add", b"SUBSYSTEM=" + subsystem.encode())
+        wanted = [b"SUBSYSTEM=" + subsystem.encode() for subsystem in subsystems]
         while timeout_s is None or select.select([self._socket], [], [], timeout_s)[0]:
             try:
                 fields = self._socket.recv(_LONGEST_BYTES).split(b"\0")
             except OSError:
                 return True  # ENOBUFS: events were lost
-            if all(field in fields for field in wanted):
+            if b"ACTION=add" in fields and any(field in fields for field in wanted):
                 return True
         return False
 
