@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.patience import PATIENCE_S
 
-from guesthouse.guestfiles.micro.firstboot import boot, entropy, outcome, uevents
+from guesthouse.guestfiles.micro.firstboot import boot, entropy, gate, outcome, uevents
 from guesthouse.guestfiles.micro.firstboot.gate import FIFO, MARKS, Gate
 from guesthouse.guestfiles.micro.firstboot.outcome import Outcome
 from guesthouse.guestfiles.micro.firstboot.sources import from_files
@@ -150,6 +151,26 @@ def test_randomness_comes_before_the_clock_and_others_run_first(template: Templa
         template.plug_disk("vda", "seed")
     after = [("told", AUTOPROBE, "1"), ("entropy", old + new, 64), ("clock", 1000.5)]
     assert template.guest.kernel == before + after
+
+
+@pytest.mark.parametrize(("free_mib", "taken_mib"), [(33, [4] * 6 + [1]), (8, []), (300, [])])
+def test_free_memory_is_filled_with_zeros_as_far_as_it_may_be(
+    template: Template, monkeypatch: pytest.MonkeyPatch, free_mib: int, taken_mib: list[int]
+) -> None:
+    left = [free_mib]
+    taken: list[int] = []
+
+    class Zeros(bytearray):
+        def __mul__(self, count: Any) -> bytearray:
+            taken.append(count >> 20)
+            left[0] -= count >> 20
+            return self
+
+    monkeypatch.setattr(gate, "bytearray", Zeros, raising=False)
+    monkeypatch.setattr(template.gate, "_free_kib", lambda: left[0] << 10)
+    with waiting(template):
+        template.plug_disk("vda", "seed")
+    assert taken == taken_mib
 
 
 def test_what_the_kernel_may_have_fetched_before_is_not_counted(guest: ScratchGuest) -> None:

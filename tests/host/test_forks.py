@@ -227,6 +227,13 @@ def forwarded(observed: Observed) -> list[int]:
     return [forward.host_port for forward in observed.process.forwards]
 
 
+def test_a_template_takes_up_no_more_than_its_guest_uses(shelf: Shelf) -> None:
+    taken_mib = (shelf.folder.memory.stat().st_blocks * 512) >> 20
+    assert shelf.folder.memory.stat().st_size == MEMORY_MIB << 20
+    assert taken_mib < 0.8 * MEMORY_MIB  # nearly all of it was touched on the way to the gate
+    assert shelf.folder.read_facts().memory_bytes >> 20 == taken_mib
+
+
 async def test_a_fork_outlives_its_template(shelf: Shelf) -> None:
     own_shelf = shelf.copy()
     async with open_host(shelf.house) as host, configured(own_shelf, host, own_shelf.fork()) as guest:

@@ -32,6 +32,7 @@ from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
 from guesthouse.host.machines.process import prepare_files
 from guesthouse.host.machines.qmp import Gone
+from guesthouse.host.processes import run
 from guesthouse.host.race import first_of
 from guesthouse.model.errors import Failed, TimedOut
 from guesthouse.model.house import House
@@ -101,6 +102,7 @@ class Maker:
                 boot_ms = round((time.monotonic() - started) * 1000)
                 progress("freezing")
                 await _freeze(lit, files.state)
+                await run(["fallocate", "--dig-holes", str(files.memory)])  # pages of zeros
             finally:
                 await lit.end()
         facts = Facts(
