@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.patience import PATIENCE_S
 
+from guesthouse.host.frozen import pool as frozen_pool
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.frozen.folder import Facts, TemplateFolder
 from guesthouse.host.frozen.pool import Pool, sealed_copy
@@ -119,6 +123,26 @@ async def test_one_beyond_the_budget_is_used_all_the_same(house: House) -> None:
     assert frozen.devices == {device.id for device in without_identity(PLACED).devices}
     frozen.close()
     pool.close()
+
+
+async def test_who_is_cancelled_leaves_no_memory_behind(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(source: Path, name: str) -> int:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        return sealed_copy(source, name)
+
+    monkeypatch.setattr(frozen_pool, "sealed_copy", slowly)
+    pool = a_pool(house)
+    taking = asyncio.create_task(pool.take(a_template(house, "one"), PLACED))
+    await asyncio.to_thread(begun.wait, PATIENCE_S)
+    taking.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    pool.close()
+    assert memory_files() == set()
 
 
 async def test_a_daemon_that_begins_reads_what_fits(house: House, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import logging
@@ -114,7 +115,7 @@ class Pool:
     async def _memory(self, template: str, folder: TemplateFolder) -> int:
         async with self._reading:
             if template not in self._kept:
-                self._kept[template] = await asyncio.to_thread(sealed_copy, folder.memory, template)
+                self._kept[template] = await _copied(folder.memory, template)
             self._kept.move_to_end(template)
             self._shrink()
             return self._kept[template]
@@ -127,6 +128,17 @@ class Pool:
                 return
             used.pop(template)
             self.drop(template)
+
+
+async def _copied(source: Path, name: str) -> int:
+    """`sealed_copy` in a thread. That cannot be stopped: whoever is cancelled waits, or its memory would be lost."""
+    copying = asyncio.create_task(asyncio.to_thread(sealed_copy, source, name))
+    try:
+        return await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            os.close(await copying)
+        raise
 
 
 def sealed_copy(source: Path, name: str) -> int:
