@@ -53,8 +53,9 @@ class Template:
         self._kernel.send(event.encode())
 
     def plug_disk(self, name: str, serial: str, content: bytes = b"") -> None:
-        self.guest.write(f"/sys/class/block/{name}/serial", serial.encode())
+        # Who looks by himself may see the serial number before the event: the disk must be whole by then.
         self.guest.write(f"/dev/{name}", content)
+        self.guest.write(f"/sys/class/block/{name}/serial", serial.encode())
         self.add("block")
 
     def plug_nic(self, name: str, mac: str) -> None:

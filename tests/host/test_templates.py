@@ -19,6 +19,7 @@ from tests.patience import PATIENCE_S
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.local import open_host
 from guesthouse.host.machines.starting import FORK_POINTS
+from guesthouse.host.templates import maker
 from guesthouse.model.errors import ChildFailed, Failed
 from guesthouse.model.machine import Power, Stage
 from guesthouse.qemu.devices import NicDevice, Seed
@@ -49,6 +50,17 @@ def test_it_is_known_what_was_frozen_and_by_whom(shelf: Shelf) -> None:
     for used_bytes in (facts.memory_bytes, shelf.folder.memory.stat().st_blocks * 512):
         assert 8 << 20 < used_bytes <= MEMORY_MIB << 20
     assert 0 < facts.state_bytes == shelf.folder.state.stat().st_size < 4 << 20
+
+
+async def test_a_guest_that_has_no_gate_is_not_waited_for(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maker, "FAMILY", "no-template")
+    own = replace(shelf, template=msgspec.structs.replace(shelf.template, id=new_id()))
+    async with open_host(shelf.house) as host:
+        with pytest.raises(Failed, match="did not wait at a gate"):
+            await make(host, own)
+        assert qemus(shelf.house) == []
+        await host.templates.discard(own.template)
+    assert not own.folder.path.exists()
 
 
 async def test_what_is_made_already_is_only_tidied_up(shelf: Shelf) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from guesthouse.decide.plan import Desired
-from guesthouse.formats.outcome import is_gate
+from guesthouse.formats.outcome import is_gate, parse_report
 from guesthouse.host import identity
 from guesthouse.host.disks import DiskFiles, make_overlay
 from guesthouse.host.durable import read_end, sync_folder, write_whole
@@ -36,7 +36,7 @@ from guesthouse.host.processes import run
 from guesthouse.host.race import first_of
 from guesthouse.model.errors import Failed, TimedOut
 from guesthouse.model.house import House
-from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
+from guesthouse.model.machine import DiskSpec, Machine, MachineSpec, Stage
 from guesthouse.model.resources import Image, Template
 from guesthouse.ports import Progress
 from guesthouse.qemu import migration
@@ -51,6 +51,7 @@ _GATE_TIMEOUT_S = 30 * 60.0
 _SAVE_TIMEOUT_S = 10 * 60.0
 _LONGEST_REPORT_BYTES = 64 * 1024
 _CONSOLE_BYTES = 4096
+_GATE_HINT = "`guest image prepare` gives an image its gate; images built here have one"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Maker:
         except TimeoutError as error:
             raise TimedOut(
                 f"the guest did not come to its gate within {_GATE_TIMEOUT_S / 60:.0f} minutes",
-                hint="`guest image prepare` gives an image its gate; images built here have one",
+                hint=_GATE_HINT,
             ) from error
         finally:
             writer.close()
@@ -178,6 +179,10 @@ async def _gate(reader: asyncio.StreamReader) -> None:
     while line := await reader.readline():
         if is_gate(line):
             return
+        if (report := parse_report(line)) and report[0] is Stage.CONFIGURED:
+            failures = report[1].failures if report[1] else ()
+            said = "".join(f": {failure.module}: {failure.message}" for failure in failures[:1])
+            raise Failed(f"the guest was configured and did not wait at a gate{said}", hint=_GATE_HINT)
     raise Failed("the guest closed its report channel before it came to its gate")
 
 
