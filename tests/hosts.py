@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from guesthouse.decide import plan
-from guesthouse.decide.plan import Desired, DiskSeen, Observed, ProcessSeen, Step
+from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
+from guesthouse.decide.steps import Step
 from guesthouse.model.errors import GuesthouseError, NotFound
 from guesthouse.model.machine import MachineSpec, Outcome, Stage
 from guesthouse.model.resources import Disk, Image, Template

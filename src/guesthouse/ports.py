@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from guesthouse.decide.plan import Desired, Observed, Step
+from guesthouse.decide.observed import Desired, Observed
+from guesthouse.decide.steps import Step
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.resources import (
     Disk,
@@ -17,6 +18,8 @@ from guesthouse.model.resources import (
     Operation,
     OperationRow,
     Project,
+    Snapshot,
+    SnapshotRow,
     Template,
     TemplateRow,
     Token,
@@ -255,6 +258,8 @@ class Transaction(Protocol):
     def templates(self) -> Table[Template, TemplateRow]: ...
     @property
     def machines(self) -> Table[Machine, MachineRow]: ...
+    @property
+    def snapshots(self) -> Table[Snapshot, SnapshotRow]: ...
     @property
     def operations(self) -> Table[Operation, OperationRow]: ...
     @property

@@ -12,19 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from guesthouse.decide import plan as p
-from guesthouse.decide.plan import (
-    STEPS,
-    Desired,
-    DiskSeen,
-    Lapse,
-    Observed,
-    ProcessSeen,
-    Step,
-    hot_pluggable,
-    lapse,
-    plan,
-    waiting_for_restart,
-)
+from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
+from guesthouse.decide.plan import Lapse, hot_pluggable, lapse, plan, waiting_for_restart
+from guesthouse.decide.steps import STEPS, Step
 from guesthouse.model.machine import Bus, Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.resources import Disk
 

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Desired, Observed, plan
+from guesthouse.decide.observed import Desired, Observed
+from guesthouse.decide.plan import plan
 from guesthouse.formats import nftables
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.local import LocalHost, open_host

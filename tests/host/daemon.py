@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 from tests.host.boxes import silent
 
-from guesthouse.decide.plan import Desired, Start, WriteSeed
+from guesthouse.decide.observed import Desired
+from guesthouse.decide.steps import Start, WriteSeed
 from guesthouse.host.local import open_host
 from guesthouse.model.house import House
 

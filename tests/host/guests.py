@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.host.boxes import converge, until
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Desired, Observed
+from guesthouse.decide.observed import Desired, Observed
 from guesthouse.host.local import LocalHost
 from guesthouse.model.house import House
 from guesthouse.model.machine import Stage

@@ -13,7 +13,7 @@ import msgspec
 from tests.host.boxes import MAC, attach, changed, converge, new_id, publish, silent, wanted
 from tests.host.guests import Guest
 
-from guesthouse.decide.plan import Desired, Observed
+from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.templates import hardware
 from guesthouse.host.frozen.folder import TemplateFolder
 from guesthouse.host.images.built import BuiltImage

@@ -28,7 +28,7 @@ from tests.host.children import (
 )
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Observed
+from guesthouse.decide.observed import Observed
 from guesthouse.formats.nftables import table_of
 from guesthouse.host import fence, identity
 from guesthouse.host.images.built import BuiltImage

@@ -18,7 +18,7 @@ from tests.host.guests import Guest
 from tests.host.shelves import MEMORY_MIB, Shelf, configured, is_fork, launched
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Observed
+from guesthouse.decide.observed import Observed
 from guesthouse.host.local import open_host
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Bus, Forward, NicSpec, Outcome, Stage

@@ -30,7 +30,7 @@ from tests.host.boxes import (
 )
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.plan import Kill, Start
+from guesthouse.decide.steps import Kill, Start
 from guesthouse.host import identity
 from guesthouse.host.local import open_host
 from guesthouse.host.machines import process, runs

@@ -9,7 +9,7 @@ import pytest
 from tests.host.boxes import a_disk, a_host, a_house, changed, converge, folder_of, is_alive, qemus, wanted
 from tests.host.children import become_nobody, run_as
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.host import identity
 from guesthouse.host.local import LocalHost, open_host
 from guesthouse.model.errors import Failed

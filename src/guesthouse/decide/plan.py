@@ -11,209 +11,42 @@ Rules
    and are named by `waiting_for_restart`. They never cause a step.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
-8. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
+8. A snapshot is taken first: what else is wanted comes after it. Who goes on from one ends what runs by force, as soon
+   as it is sure that it can (`GiveWay`). Layers are merged and files removed last (`layers.upkeep`).
+9. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
    a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from guesthouse.decide.layers import FIRST, upkeep
+from guesthouse.decide.observed import Desired, Observed, ProcessSeen
+from guesthouse.decide.steps import (
+    GiveWay,
+    GrowDisk,
+    Kill,
+    MakeDisk,
+    Pause,
+    PlugDisk,
+    PlugNic,
+    RemoveDisk,
+    RemoveFolder,
+    RemoveSnapshot,
+    Resume,
+    SetForwards,
+    SetMemory,
+    Shutdown,
+    Start,
+    Step,
+    TakeSnapshot,
+    UnplugDisk,
+    UnplugNic,
+    WriteSeed,
+)
+from guesthouse.model.machine import Deleting, DiskSpec, MachineSpec, Power
+from guesthouse.model.resources import Snapshot, SnapshotState
 
-from guesthouse.model.machine import Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Outcome, Power, Stage
-from guesthouse.model.resources import Disk, Image, Template
-
-
-@dataclass(frozen=True)
-class Desired:
-    """All that the host needs to know of a machine: the record and the resources that its spec names.
-
-    `disks` are the records behind `machine.spec.disks`, in that order; `leaving` are disks of this machine that are
-    to be removed: an undone operation made them. `authorized_keys` are public keys of the project beside those of
-    the spec. `template` is what its first start may be forked from.
-    """
-
-    machine: Machine
-    disks: tuple[Disk, ...]
-    image: Image | None = None
-    images: tuple[Image, ...] = ()
-    authorized_keys: tuple[str, ...] = ()
-    project_number: int = 0
-    leaving: tuple[Disk, ...] = ()
-    template: Template | None = None
-
-
-@dataclass(frozen=True)
-class DiskSeen:
-    """A disk's file as it is: virtual size in MiB."""
-
-    size_mib: int
-
-
-@dataclass(frozen=True)
-class ProcessSeen:
-    """A QEMU process of a machine. `spec` is what it realises now: as started, and hot-plugged since.
-
-    `runstate` is QEMU's own word (``running``, ``paused``, ``shutdown``, ``internal-error``, ``io-error`` ...).
-    `boot_memory_mib` is the memory it was started with; the balloon moves below it. `forked`: it began as a fork.
-    """
-
-    pid: int
-    runstate: str
-    spec: MachineSpec
-    restart_epoch: int
-    boot_memory_mib: int
-    started_at: float = 0.0
-    accelerator: str = ""
-    forwards: tuple[Forward, ...] = ()
-    ssh_port: int = 0
-    screen: str = ""
-    memory_actual_mib: int = 0
-    stage: Stage = Stage.RUNNING
-    outcome: Outcome | None = None
-    forked: bool = False
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What the host sees of a machine: files, and the process if there is one."""
-
-    disks: dict[str, DiskSeen] = field(default_factory=dict)
-    folder: bool = False
-    seeded: bool = False
-    host_key: str = ""
-    process: ProcessSeen | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One idempotent piece of work on the host. An `interruptible` one gives way to a newer desired state."""
-
-    @property
-    def name(self) -> str:
-        """The step's word in operations, events and tests: ``make-disk``."""
-        return STEPS[type(self)].name
-
-    @property
-    def interruptible(self) -> bool:
-        return STEPS[type(self)].interruptible
-
-    @property
-    def phase(self) -> str:
-        """What people read while it runs."""
-        return STEPS[type(self)].phase
-
-
-@dataclass(frozen=True)
-class MakeDisk(Step):
-    disk: Disk
-
-
-@dataclass(frozen=True)
-class GrowDisk(Step):
-    disk: Disk
-
-
-@dataclass(frozen=True)
-class WriteSeed(Step):
-    pass
-
-
-@dataclass(frozen=True)
-class Start(Step):
-    """Start the process with its ports forwarded and its vCPUs standing still; `Resume` follows."""
-
-
-@dataclass(frozen=True)
-class Resume(Step):
-    pass
-
-
-@dataclass(frozen=True)
-class Pause(Step):
-    pass
-
-
-@dataclass(frozen=True)
-class Shutdown(Step):
-    """Ask the guest, wait for the process's end at most `timeout_s`, then kill."""
-
-    timeout_s: int
-
-
-@dataclass(frozen=True)
-class Kill(Step):
-    pass
-
-
-@dataclass(frozen=True)
-class PlugDisk(Step):
-    disk: DiskSpec
-
-
-@dataclass(frozen=True)
-class UnplugDisk(Step):
-    disk: DiskSpec
-
-
-@dataclass(frozen=True)
-class PlugNic(Step):
-    nic: NicSpec
-
-
-@dataclass(frozen=True)
-class UnplugNic(Step):
-    nic: NicSpec
-
-
-@dataclass(frozen=True)
-class SetForwards(Step):
-    nic: NicSpec
-
-
-@dataclass(frozen=True)
-class SetMemory(Step):
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class RemoveDisk(Step):
-    disk: Disk
-
-
-@dataclass(frozen=True)
-class RemoveFolder(Step):
-    pass
-
-
-@dataclass(frozen=True)
-class StepRow:
-    """What is said of a step: its name in operations, its phase for people, whether it may be interrupted."""
-
-    name: str
-    phase: str
-    interruptible: bool = False
-
-
-STEPS: dict[type[Step], StepRow] = {
-    MakeDisk: StepRow("make-disk", "making disk"),
-    GrowDisk: StepRow("grow-disk", "growing disk"),
-    WriteSeed: StepRow("write-seed", "writing configuration"),
-    Start: StepRow("start", "starting"),
-    Resume: StepRow("resume", "resuming"),
-    Pause: StepRow("pause", "pausing"),
-    Shutdown: StepRow("shutdown", "shutting down", interruptible=True),
-    Kill: StepRow("kill", "stopping"),
-    PlugDisk: StepRow("plug-disk", "attaching disk"),
-    UnplugDisk: StepRow("unplug-disk", "detaching disk"),
-    PlugNic: StepRow("plug-nic", "attaching NIC"),
-    UnplugNic: StepRow("unplug-nic", "detaching NIC"),
-    SetForwards: StepRow("set-forwards", "forwarding ports"),
-    SetMemory: StepRow("set-memory", "moving the balloon"),
-    RemoveDisk: StepRow("remove-disk", "removing disk"),
-    RemoveFolder: StepRow("remove-folder", "removing files"),
-}
-
-_STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended"})
+_STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "postmigrate"})
 _HAS_ENDED = frozenset({"shutdown", "internal-error", "guest-panicked"})
 
 
@@ -222,20 +55,44 @@ def plan(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     machine, process = desired.machine, observed.process
     if machine.deleting:
         return _removal(desired, observed)
-    steps: list[Step] = []
+    steps: list[Step] = [TakeSnapshot(snapshot) for snapshot in _to_take(desired, observed)]
     if process and (machine.power is Power.STOPPED or process.restart_epoch != machine.restart_epoch):
-        steps += _stop(machine.stop_timeout_s, process)
+        steps += _end(desired, process)
         process = None
     steps += _disks(desired, observed)
     steps += _leaving(desired, observed, process)
-    if machine.power is Power.STOPPED:
-        return tuple(steps)
-    if process is None:
-        if not observed.seeded:
-            steps.append(WriteSeed())
-        steps.append(Start())
-        return tuple(steps)
-    return (*steps, *_live(machine.spec, process), *_vcpus(machine.power, process))
+    if machine.power is not Power.STOPPED:
+        if process is None:
+            return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
+        steps += [*_live(machine.spec, process), *_vcpus(machine.power, process)]
+    return (*steps, *_upkeep(desired, observed, process))
+
+
+def _to_take(desired: Desired, observed: Observed) -> list[Snapshot]:
+    making = (snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.MAKING)
+    return [snapshot for snapshot in making if snapshot.id not in observed.snapshots]
+
+
+def _end(desired: Desired, process: ProcessSeen) -> list[Step]:
+    if desired.restore is not None:
+        return [GiveWay(desired.restore)]
+    return _stop(desired.machine.stop_timeout_s, process)
+
+
+def _upkeep(desired: Desired, observed: Observed, process: ProcessSeen | None) -> list[Step]:
+    """What nobody waits for: layers that are merged or removed, and what is left of a snapshot that is to go."""
+    written = process.layers if process else {}
+    steps: list[Step] = []
+    for disk in (*desired.disks, *desired.aside):
+        if (seen := observed.disks.get(disk.id)) is not None:
+            held = written.get(disk.id, FIRST) if process and disk in desired.disks else None
+            steps += upkeep(disk, seen, held)
+    return [*steps, *_unwanted(desired, observed)]
+
+
+def _unwanted(desired: Desired, observed: Observed) -> list[Step]:
+    going = (snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.DELETING)
+    return [RemoveSnapshot(snapshot) for snapshot in going if snapshot.id in observed.snapshots]
 
 
 def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
@@ -244,6 +101,7 @@ def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     if desired.machine.deleting is Deleting.WITH_DISKS:
         going |= {disk.id: disk for disk in desired.disks}
     steps += [RemoveDisk(disk) for disk in going.values() if disk.id in observed.disks]
+    steps += [RemoveSnapshot(snapshot) for snapshot in desired.snapshots if snapshot.id in observed.snapshots]
     if observed.folder:
         steps.append(RemoveFolder())
     return tuple(steps)
@@ -261,7 +119,7 @@ def _disks(desired: Desired, observed: Observed) -> list[Step]:
     steps: list[Step] = []
     for disk in desired.disks:
         seen = observed.disks.get(disk.id)
-        if seen is None:
+        if seen is None or disk.layer not in seen.layers:
             steps.append(MakeDisk(disk))
         elif seen.size_mib < disk.size_mib:
             steps.append(GrowDisk(disk))

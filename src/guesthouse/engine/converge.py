@@ -21,7 +21,9 @@ from typing import Any, cast
 
 import msgspec
 
-from guesthouse.decide.plan import Desired, Lapse, Observed, Step, lapse, plan, waiting_for_restart
+from guesthouse.decide.observed import Desired, Observed
+from guesthouse.decide.plan import Lapse, lapse, plan, waiting_for_restart
+from guesthouse.decide.steps import Step
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board

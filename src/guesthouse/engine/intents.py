@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.model.machine import Bus, Cache, DiskFormat, Firmware, Forward, MachineSpec, NicSpec
+from guesthouse.model.machine import Bus, Cache, DiskFormat, Firmware, Forward, MachineSpec, NicSpec, Power
 from guesthouse.model.resources import Quota, Role
 
 
@@ -111,6 +111,43 @@ class ForwardRemove(Intent, frozen=True, kw_only=True):
     machine: str
     guest_port: int
     protocol: str = "tcp"
+
+
+# --- snapshots -----------------------------------------------------------------------------------------------
+
+
+class SnapshotCreate(Intent, frozen=True, kw_only=True):
+    """Keep a machine as it is now. An empty name is chosen; `disks_only` leaves memory and devices out.
+
+    `quiesce` has the guest's agent freeze its file systems meanwhile; it is for disks alone.
+    """
+
+    machine: str
+    name: str = ""
+    description: str = ""
+    disks_only: bool = False
+    quiesce: bool = False
+
+
+class SnapshotRevert(Intent, frozen=True, kw_only=True):
+    """Make a machine what it was; what it is now is lost. `power` None is as it was."""
+
+    machine: str
+    snapshot: str
+    power: Power | None = None
+
+
+class SnapshotDelete(Intent, frozen=True, kw_only=True):
+    """Forget a snapshot; those that were taken after it stay as they are."""
+
+    machine: str
+    snapshot: str
+
+
+class SnapshotRename(Intent, frozen=True, kw_only=True):
+    machine: str
+    snapshot: str
+    name: str
 
 
 # --- disks ---------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Kind:
 
     @property
     def subject(self) -> str:
-        """``machine``, ``image``, ``template`` or ``disk``."""
+        """``machine``, ``image``, ``template``, ``disk`` or ``snapshot``."""
         return self.name.partition(".")[0]
 
 
@@ -50,6 +50,9 @@ KINDS: dict[str, Kind] = {
         Kind("machine.rename", "renaming", Undo.RESTORE),
         Kind("machine.change", "changing", Undo.RESTORE),
         Kind("machine.delete", "deleting", Undo.NOTHING),
+        Kind("snapshot.create", "taking a snapshot", Undo.RESTORE),
+        Kind("snapshot.revert", "reverting", Undo.RESTORE),
+        Kind("snapshot.delete", "deleting", Undo.RESTORE),
         Kind("disk.attach", "attaching", Undo.RESTORE),
         Kind("disk.detach", "detaching", Undo.RESTORE),
         Kind("disk.create", "creating", Undo.REMOVE, ("make",)),

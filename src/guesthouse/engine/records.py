@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine
 from guesthouse.model.resources import DiskState, Event, Operation, OperationState

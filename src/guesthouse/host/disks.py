@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.decide.plan import DiskSeen
+from guesthouse.decide.observed import DiskSeen
 from guesthouse.formats.diskimage.own import HEADER_BYTES, virtual_bytes
 from guesthouse.host.durable import put_in_place
 from guesthouse.host.frozen.folder import TemplateFolder

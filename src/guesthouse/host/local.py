@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from guesthouse.decide.plan import Desired, Observed, Step
+from guesthouse.decide.observed import Desired, Observed
+from guesthouse.decide.steps import Step
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.console import Consoles

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.formats import iso9660
 from guesthouse.formats.cloudinit import LABEL, HostKey, seed_files
 from guesthouse.host.durable import write_whole

@@ -186,6 +186,9 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     power: Power = Power.STOPPED
     generation: int = 1
     restart_epoch: int = 0
+    snapshot: str = ""
+    restore: str = ""
+    restore_epoch: int = 0
     stop_timeout_s: int = 60
     deleting: Deleting = Deleting.NO
     state: State = State.CREATING
@@ -199,8 +202,9 @@ class Machine(MachineRow, kw_only=True, frozen=True):
     """A machine's whole record: the row, what was asked for (`spec`) and what was seen (`status`).
 
     `template` is what its first start is forked from, empty where that is a boot. A change of `restart_epoch` asks
-    for a restart. `stop_timeout_s` is how long the guest may take to shut
-    down by itself before it is forced; 0 forces at once.
+    for a restart. `stop_timeout_s` is how long the guest may take to shut down by itself before it is forced; 0 forces
+    at once. `snapshot` is the snapshot that it stands on. The first start of `restore_epoch` goes on from the memory of
+    the snapshot `restore`; every later one is a boot.
     """
 
     spec: MachineSpec

@@ -1,4 +1,4 @@
-"""The other nouns of a house: projects, tokens, keys, images, disks, operations, events.
+"""The other nouns of a house: projects, tokens, keys, images, templates, disks, snapshots, operations, events.
 
 Each is a record as the store keeps it. Scalars are columns; `dict` and `Struct` fields are JSON documents.
 Times are seconds since the epoch by the database's clock.
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.model.machine import DiskFormat, MachineSpec
+from guesthouse.model.machine import DiskFormat, MachineSpec, Power
 
 
 class Role(StrEnum):
@@ -138,6 +138,48 @@ class Template(TemplateRow, frozen=True, kw_only=True):
     spec: MachineSpec
 
 
+class SnapshotState(StrEnum):
+    MAKING = "making"
+    READY = "ready"
+    DELETING = "deleting"
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot has of a disk: the layer that was written to until then, and the disk's size."""
+
+    layer: str
+    size_mib: int
+
+
+class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The scalar columns of a snapshot: a machine as it was. `parent` is the snapshot that the machine stood on.
+
+    `power` is what was wanted of its vCPUs; `memory` tells whether memory and devices are kept, or disks alone.
+    `pause_ms` is how long the guest stood still for it, `memory_bytes` what its memory takes up.
+    """
+
+    id: str
+    project: str
+    machine: str
+    name: str
+    parent: str = ""
+    state: SnapshotState = SnapshotState.MAKING
+    description: str = ""
+    power: Power = Power.STOPPED
+    memory: bool = False
+    quiesced: bool = False
+    pause_ms: int = 0
+    memory_bytes: int = 0
+    created_at: float = 0.0
+
+
+class Snapshot(SnapshotRow, frozen=True, kw_only=True):
+    """A snapshot whole: the machine's description as it was, and what is held of each of its disks, by their ids."""
+
+    spec: MachineSpec
+    disks: dict[str, Held] = {}
+
+
 class DiskState(StrEnum):
     MAKING = "making"
     READY = "ready"
@@ -148,6 +190,9 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """A writable disk. `image` is the image under it (qcow2) or copied into it (raw); `machine` who has it.
 
     `template` is the template whose frozen disk lies between the image and this one.
+
+    A disk lies in layers, of which only `layer` is written to; "" is the one that it began with. `layers` has for each
+    the one under it, None under the lowest; it is empty while there is but the first.
     """
 
     id: str
@@ -161,6 +206,8 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     template: str = ""
     machine: str = ""
     host: str = ""
+    layer: str = ""
+    layers: dict[str, str | None] = {}
     created_at: float = 0.0
 
 

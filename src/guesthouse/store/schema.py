@@ -6,8 +6,8 @@ Rules
    anything else is a JSON document in a text column. A column is nullable where its scalar may be None.
 2. `seq` is the table's own: records lie and come in the order in which they were added.
 3. What a struct cannot say stands in the noun's row: unique columns, indexes, foreign keys.
-4. A project that still has images, templates, disks or machines cannot go; its tokens and keys go with it. Operations
-   and events are history and outlive what they tell of, so they refer to nothing.
+4. A project that still has images, templates, disks, machines or snapshots cannot go; its tokens and keys go with it.
+   Operations and events are history and outlive what they tell of, so they refer to nothing.
 5. The time is the database's, in seconds since the epoch (`epoch_now`), never this process's.
 6. A change here needs a migration; a test compares the two.
 """
@@ -32,6 +32,8 @@ from guesthouse.model.resources import (
     Operation,
     OperationRow,
     Project,
+    Snapshot,
+    SnapshotRow,
     Template,
     TemplateRow,
     Token,
@@ -132,6 +134,7 @@ IMAGES = _noun("image", Image, Image, _of_project("RESTRICT"))
 TEMPLATES = _noun("template", Template, TemplateRow, _of_project("RESTRICT"), sa.Index(None, "image"))
 DISKS = _noun("disk", Disk, Disk, _of_project("RESTRICT"), sa.Index(None, "machine"))
 MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Index(None, "host"))
+SNAPSHOTS = _noun("snapshot", Snapshot, SnapshotRow, _of_project("RESTRICT"), unique=(("machine", "name"),))
 OPERATIONS = _noun(
     "operation",
     Operation,

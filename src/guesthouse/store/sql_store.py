@@ -27,6 +27,7 @@ class SqlTransaction:
         self.keys = RecordTable(schema.KEYS, session)
         self.images = RecordTable(schema.IMAGES, session)
         self.templates = RecordTable(schema.TEMPLATES, session)
+        self.snapshots = RecordTable(schema.SNAPSHOTS, session)
         self.disks = RecordTable(schema.DISKS, session)
         self.machines = RecordTable(schema.MACHINES, session)
         self.operations = RecordTable(schema.OPERATIONS, session)

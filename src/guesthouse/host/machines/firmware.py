@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.host.durable import put_in_place
 from guesthouse.host.machines.folder import Folder
 from guesthouse.model.errors import Failed, Invalid, NoCapacity

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from guesthouse.decide.plan import Desired, Observed, ProcessSeen
+from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.machines import process
 from guesthouse.host.machines.folder import Folder

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.disks import DiskFiles

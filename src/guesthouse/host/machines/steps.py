@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.decide.plan import (
-    Desired,
+from guesthouse.decide.observed import Desired
+from guesthouse.decide.steps import (
     GrowDisk,
     Kill,
     MakeDisk,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from guesthouse.decide.plan import Desired
+from guesthouse.decide.observed import Desired
 from guesthouse.formats.outcome import is_gate, parse_report
 from guesthouse.host import identity
 from guesthouse.host.disks import DiskFiles, make_overlay
