@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.decide import plan
-from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
+from guesthouse.decide import steps
+from guesthouse.decide.layers import layers_of
+from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen, SnapshotSeen
 from guesthouse.decide.steps import Step
 from guesthouse.model.errors import GuesthouseError, NotFound
 from guesthouse.model.machine import MachineSpec, Outcome, Stage
@@ -46,7 +47,7 @@ class FakeMachines:
     """`ports.MachineHost`: what each machine looks like is an `Observed` in a dict.
 
     A step named in `gates` waits for its event first; one named in `faults` fails with that error. With `forks` the
-    first start of a machine with a template is a fork of that.
+    first start of a machine with a template is a fork of that. `restored` are the snapshots that were gone on from.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,9 @@ class FakeMachines:
         self.gates: dict[str, asyncio.Event] = {}
         self.faults: dict[str, GuesthouseError] = {}
         self.forks = True
+        self.restored: list[str] = []
         self._forked: set[str] = set()
+        self._restored: set[tuple[str, int]] = set()
         self._happened: asyncio.Queue[str] = asyncio.Queue()
         self._pids = iter(range(1000, 1_000_000))
 
@@ -103,7 +106,13 @@ class FakeMachines:
             ssh_port=FIRST_PORT + pid - 1000,
             screen=f"/fake/{machine.id}/screen" if machine.spec.screen else "",
             forked=forked,
+            layers={disk.id: disk.layer for disk in desired.disks},
         )
+        restored = desired.restore is not None and (machine.id, machine.restore_epoch) not in self._restored
+        if restored:
+            self._restored.add((machine.id, machine.restore_epoch))
+            process = replace(process, stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud"))
+            self.restored.append(machine.restore)
         return replace(before, folder=True, process=process, host_key="ssh-ed25519 AAAA")
 
 
@@ -136,7 +145,36 @@ def _realised(field: str) -> Callable[..., Observed]:
 
 
 def _sized(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
-    return replace(before, disks={**before.disks, step.disk.id: DiskSeen(step.disk.size_mib)})
+    return _layered(before, step.disk, {step.disk.layer: layers_of(step.disk)[step.disk.layer]})
+
+
+def _layered(before: Observed, disk: Disk, layers: Mapping[str, str | None]) -> Observed:
+    there = before.disks[disk.id].layers if disk.id in before.disks else {}
+    return replace(before, disks={**before.disks, disk.id: DiskSeen(disk.size_mib, {**there, **layers})})
+
+
+def _taken(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    after = replace(before, snapshots={**before.snapshots, step.snapshot.id: SnapshotSeen(40, 1 << 20)})
+    for disk in desired.disks if before.process else ():
+        after = _layered(after, disk, {disk.layer: layers_of(disk)[disk.layer]})
+    if before.process:
+        after = replace(after, process=replace(before.process, layers={d.id: d.layer for d in desired.disks}))
+    return after
+
+
+def _merged(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return _layered(before, step.disk, {step.layer: layers_of(step.disk)[step.layer]})
+
+
+def _unlayered(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    seen = before.disks[step.disk.id]
+    assert step.layer not in seen.layers.values(), "a layer stands on it"
+    layers = {layer: under for layer, under in seen.layers.items() if layer != step.layer}
+    return replace(before, disks={**before.disks, step.disk.id: replace(seen, layers=layers)})
+
+
+def _unkept(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return replace(before, snapshots={id: seen for id, seen in before.snapshots.items() if id != step.snapshot.id})
 
 
 def _without(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
@@ -152,22 +190,27 @@ def _bare(host: FakeMachines, step: Step, desired: Desired, before: Observed) ->
 
 
 _PERFORM: dict[type[Step], Callable[..., Observed]] = {
-    plan.MakeDisk: _sized,
-    plan.GrowDisk: _sized,
-    plan.WriteSeed: _seeded,
-    plan.Start: FakeMachines.start,
-    plan.Resume: _process(runstate="running", stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud")),
-    plan.Pause: _process(runstate="paused"),
-    plan.Shutdown: _ended,
-    plan.Kill: _ended,
-    plan.PlugDisk: _realised("disks"),
-    plan.UnplugDisk: _realised("disks"),
-    plan.PlugNic: _realised("nics"),
-    plan.UnplugNic: _realised("nics"),
-    plan.SetForwards: _realised("nics"),
-    plan.SetMemory: _realised("memory_mib"),
-    plan.RemoveDisk: _without,
-    plan.RemoveFolder: _bare,
+    steps.MakeDisk: _sized,
+    steps.GrowDisk: _sized,
+    steps.WriteSeed: _seeded,
+    steps.Start: FakeMachines.start,
+    steps.Resume: _process(runstate="running", stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud")),
+    steps.Pause: _process(runstate="paused"),
+    steps.Shutdown: _ended,
+    steps.Kill: _ended,
+    steps.PlugDisk: _realised("disks"),
+    steps.UnplugDisk: _realised("disks"),
+    steps.PlugNic: _realised("nics"),
+    steps.UnplugNic: _realised("nics"),
+    steps.SetForwards: _realised("nics"),
+    steps.SetMemory: _realised("memory_mib"),
+    steps.RemoveDisk: _without,
+    steps.RemoveFolder: _bare,
+    steps.TakeSnapshot: _taken,
+    steps.GiveWay: _ended,
+    steps.MergeLayer: _merged,
+    steps.RemoveLayer: _unlayered,
+    steps.RemoveSnapshot: _unkept,
 }
 
 

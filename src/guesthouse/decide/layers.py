@@ -62,7 +62,7 @@ def _is_idle(disk: Disk, layers: Layers, layer: str, held: Container[str]) -> bo
     return sum(under == layer for under in layers.values()) < 2
 
 
-def upkeep(disk: Disk, seen: DiskSeen, written: str | None) -> Iterator[Step]:
+def upkeep_of(disk: Disk, seen: DiskSeen, written: str | None) -> Iterator[Step]:
     """The steps by which the files of a disk become what is wanted; `written` is the layer that a process writes to."""
     wanted = layers_of(disk)
     for layer, under in wanted.items():

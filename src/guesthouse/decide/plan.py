@@ -19,7 +19,7 @@ Rules
 
 from __future__ import annotations
 
-from guesthouse.decide.layers import FIRST, upkeep
+from guesthouse.decide.layers import FIRST, upkeep_of
 from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.decide.steps import (
     GiveWay,
@@ -50,8 +50,11 @@ _STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "post
 _HAS_ENDED = frozenset({"shutdown", "internal-error", "guest-panicked"})
 
 
-def plan(desired: Desired, observed: Observed) -> tuple[Step, ...]:
-    """The steps that lead from `observed` to `desired`, in order; empty when they agree."""
+def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[Step, ...]:
+    """The steps that lead from `observed` to `desired`, in order; empty when they agree.
+
+    Without `upkeep` what nobody waits for is put off: layers that could be merged or removed.
+    """
     machine, process = desired.machine, observed.process
     if machine.deleting:
         return _removal(desired, observed)
@@ -65,7 +68,7 @@ def plan(desired: Desired, observed: Observed) -> tuple[Step, ...]:
         if process is None:
             return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
         steps += [*_live(machine.spec, process), *_vcpus(machine.power, process)]
-    return (*steps, *_upkeep(desired, observed, process))
+    return (*steps, *(_upkeep(desired, observed, process) if upkeep else ()))
 
 
 def _to_take(desired: Desired, observed: Observed) -> list[Snapshot]:
@@ -86,7 +89,7 @@ def _upkeep(desired: Desired, observed: Observed, process: ProcessSeen | None) -
     for disk in (*desired.disks, *desired.aside):
         if (seen := observed.disks.get(disk.id)) is not None:
             held = written.get(disk.id, FIRST) if process and disk in desired.disks else None
-            steps += upkeep(disk, seen, held)
+            steps += upkeep_of(disk, seen, held)
     return [*steps, *_unwanted(desired, observed)]
 
 

@@ -175,7 +175,7 @@ STEPS: dict[type[Step], StepRow] = {
     RemoveFolder: StepRow("remove-folder", "removing files"),
     TakeSnapshot: StepRow("take-snapshot", "taking the snapshot"),
     GiveWay: StepRow("give-way", "stopping"),
-    MergeLayer: StepRow("merge-layer", "merging"),
+    MergeLayer: StepRow("merge-layer", "merging", interruptible=True),
     RemoveLayer: StepRow("remove-layer", "removing what is of no more use"),
     RemoveSnapshot: StepRow("remove-snapshot", "removing the snapshot"),
 }

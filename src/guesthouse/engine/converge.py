@@ -17,20 +17,23 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from random import Random
 from typing import Any, cast
 
 import msgspec
 
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.plan import Lapse, lapse, plan, waiting_for_restart
-from guesthouse.decide.steps import Step
+from guesthouse.decide.steps import MergeLayer, Step
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.records import end_operation, load_desired, tell
-from guesthouse.engine.undo import desired_before, take_back_disks
+from guesthouse.engine.snapshots import forget_gone, merge_operation, publish, tidy
+from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import Deleting, Machine, MachineStatus, Power, Stage, State
+from guesthouse.model.names import make_id
 from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState
 from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
 
@@ -55,6 +58,7 @@ class Converge:
     board: Board
     boot_id: str
     checkpoint: Checkpoint
+    random: Random
 
     async def __call__(self, subject: str, wakes: Wakes) -> bool:
         """Lead a machine to its desired state; returns when it is there, or can get no further.
@@ -78,11 +82,22 @@ class Converge:
         if why := lapse(desired, observed):
             await self._note_lapse(desired, why)
             return Then.LOAD
-        steps = plan(desired, observed)
+        # Nobody waits for layers to be merged but who asked for that: what else is under way comes first.
+        steps = plan(desired, observed, upkeep=operation is None or operation.kind.startswith("snapshot."))
         if not steps:
-            await self._settle(desired, observed, operation)
-            return Then.END
+            return await self._settle(desired, observed, operation)
+        if operation is None and isinstance(steps[0], MergeLayer):
+            await self._open_merge(desired.machine)
+            return Then.LOAD
         return await self._take(steps[0], desired, operation, wakes)
+
+    async def _open_merge(self, machine: Machine) -> None:
+        """Let people see what takes time though nobody asked for it now; what was asked for meanwhile comes first."""
+        operation = merge_operation(machine, make_id(self.random), machine.host)
+        async with self.store.write() as tx:
+            if not await tx.operations.scan(subject=machine.id, ended_at=0.0):
+                await tx.operations.insert(operation)
+        self.board.changes.ring(machine.id, operation.id)
 
     async def _load(self, machine_id: str, wakes: Wakes) -> tuple[Desired, Operation | None] | None:
         wakes.load()
@@ -167,11 +182,13 @@ class Converge:
                 await end_operation(tx, operation, _ending(operation, error), error)
             self.board.forget(operation.id)
             return
+        observed = await self.host.observe(desired)
         async with self.store.write() as tx:
-            generation, changes = machine.generation + 1, desired_before(operation)
+            generation, changes = machine.generation + 1, desired_before(operation, observed)
             expect = {"generation": machine.generation}
             if await tx.machines.update(machine.id, expect, generation=generation, **changes):
                 await take_back_disks(tx, operation)
+                await take_back_snapshot(tx, machine, operation, observed)
                 await tx.operations.update(
                     operation.id,
                     {"epoch": operation.epoch},
@@ -203,12 +220,13 @@ class Converge:
             await tell(tx, event, machine)
         self.board.changes.ring(machine.id)
 
-    async def _settle(self, desired: Desired, observed: Observed, operation: Operation | None) -> None:
+    async def _settle(self, desired: Desired, observed: Observed, operation: Operation | None) -> Then:
         """Write down what is seen, and end what is reached."""
         machine = desired.machine
         if machine.deleting:
             await self._forget(desired, operation)
-            return
+            return Then.END
+        left = False
         seen = _seen(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
         async with self.store.write() if changed or operation else self.store.read() as tx:
@@ -217,13 +235,18 @@ class Converge:
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
             if operation is not None and operation.generation <= machine.generation:
+                left = await _settle_snapshots(tx, machine, operation, observed)
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
         self._tell_all(machine, operation)
+        # With nothing else under way, what was put off has its turn.
+        return Then.LOAD if left or (operation is not None and _upkeep_is_due(desired, observed)) else Then.END
 
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
         machine = desired.machine
         async with self.store.write() as tx:
             await _forget_disks(tx, machine)
+            for row in await tx.snapshots.scan(machine=machine.id):
+                await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
@@ -270,10 +293,14 @@ _BEGINS = frozenset({"machine.launch", "machine.start"})
 
 
 def _result(operation: Operation, desired: Desired, observed: Observed) -> dict[str, Any]:
-    """What is worth telling of how it was reached: from what a machine that began to run was forked."""
+    """What is worth telling of how it was reached: from what a machine was forked, what a snapshot cost."""
     forked = observed.process is not None and observed.process.forked
     if forked and desired.template is not None and operation.kind in _BEGINS:
         return {"template": desired.template.name}
+    if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:
+        id = operation.context["snapshot"]
+        name = next(snapshot.name for snapshot in desired.snapshots if snapshot.id == id)
+        return {"snapshot": name, "pause_ms": observed.snapshots[id].pause_ms}
     return {}
 
 
@@ -287,6 +314,20 @@ def _crash(machine: Machine) -> GuesthouseError:
         subject=f"machine {machine.name}",
         hint=f"`guest logs {machine.name} --qemu` shows its last words; `guest start {machine.name}` starts it again",
     )
+
+
+async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> bool:
+    """Write down what an operation on snapshots has led to; whether it left layers to merge or to remove."""
+    if not operation.kind.startswith("snapshot."):
+        return False
+    await forget_gone(tx, machine, observed)
+    if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:
+        await publish(tx, operation, observed)
+    return operation.kind != "snapshot.merge" and await tidy(tx, machine)
+
+
+def _upkeep_is_due(desired: Desired, observed: Observed) -> bool:
+    return bool(plan(desired, observed))
 
 
 async def _release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:
@@ -311,7 +352,7 @@ async def _forget_disks(tx: Transaction, machine: Machine) -> None:
             await tx.disks.update(disk.id, {}, machine="")
 
 
-_STATES = {"paused": State.PAUSED, "prelaunch": State.PAUSED, "io-error": State.PAUSED}
+_STATES = {"paused": State.PAUSED, "prelaunch": State.PAUSED, "io-error": State.PAUSED, "postmigrate": State.PAUSED}
 
 
 def _seen(machine: Machine, observed: Observed, boot_id: str) -> dict[str, Any]:

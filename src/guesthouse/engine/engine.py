@@ -70,7 +70,7 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """An engine at work. Raises what its own tasks raise."""
     board = Board(Changes())
-    converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint)
+    converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random)
     works = Works(store, host.images, host.templates, host.disks, board, checkpoint)
 
     async def work(subject: str, wakes: Wakes) -> None:

@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
         Kind("snapshot.create", "taking a snapshot", Undo.RESTORE),
         Kind("snapshot.revert", "reverting", Undo.RESTORE),
         Kind("snapshot.delete", "deleting", Undo.RESTORE),
+        Kind("snapshot.merge", "merging layers", Undo.RESTORE),
         Kind("disk.attach", "attaching", Undo.RESTORE),
         Kind("disk.detach", "detaching", Undo.RESTORE),
         Kind("disk.create", "creating", Undo.REMOVE, ("make",)),

@@ -7,16 +7,18 @@ from typing import Any
 from guesthouse.decide.observed import Desired
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine
-from guesthouse.model.resources import DiskState, Event, Operation, OperationState
+from guesthouse.model.resources import Disk, DiskState, Event, Operation, OperationState, Snapshot
 from guesthouse.ports import Transaction
 
 
 async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     """The machine with all the records that its description names, as of this transaction."""
     attached = {disk.id: disk for disk in await tx.disks.select(machine=machine.id)}
+    snapshots = await tx.snapshots.select(machine=machine.id)
+    aside = await _aside(tx, machine, snapshots)
     disks = tuple(attached[spec.disk] for spec in machine.spec.disks if spec.disk in attached)
     image = await tx.images.get(machine.image) if machine.image else None
-    below = {disk.image for disk in attached.values() if disk.image}
+    below = {disk.image for disk in (*attached.values(), *aside) if disk.image}
     images = tuple([found for id in sorted(below) if (found := await tx.images.get(id)) is not None])
     leaving = tuple(disk for disk in attached.values() if disk.state is DiskState.DELETING)
     keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
@@ -31,7 +33,17 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
         authorized_keys=keys,
         project_number=project.number if project else 0,
         template=template,
+        snapshots=tuple(snapshots),
+        aside=aside,
     )
+
+
+async def _aside(tx: Transaction, machine: Machine, snapshots: list[Snapshot]) -> tuple[Disk, ...]:
+    """Disks of its snapshots that no machine has now."""
+    named = {disk.disk for disk in machine.spec.disks}
+    ids = dict.fromkeys(id for snapshot in snapshots for id in snapshot.disks if id not in named)
+    found = [disk for id in ids if (disk := await tx.disks.get(id)) is not None]
+    return tuple(disk for disk in found if not disk.machine)
 
 
 async def end_operation(

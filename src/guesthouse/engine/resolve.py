@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from guesthouse.model.errors import NotFound
+from guesthouse.model.machine import Machine
 from guesthouse.model.names import is_id
-from guesthouse.model.resources import Image, ImageState, Operation
-from guesthouse.ports import Table
+from guesthouse.model.resources import Image, ImageState, Operation, Snapshot
+from guesthouse.ports import Table, Transaction
 
 
 class Owned(Protocol):
@@ -38,6 +39,20 @@ async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> T
         if records:
             return records[0]
     raise _not_found(what, ref)
+
+
+async def find_snapshot(tx: Transaction, machine: Machine, ref: str) -> Snapshot:
+    """The machine's snapshot with that name or id; raises `NotFound`."""
+    wanted = {"id": ref} if is_id(ref) else {"name": ref}
+    if found := await tx.snapshots.select(machine=machine.id, **wanted):
+        return found[0]
+    raise NotFound(
+        f"machine {machine.name} has no snapshot {ref!r}",
+        subject=f"snapshot {ref}",
+        field="snapshot",
+        value=ref,
+        hint=f"`guest snapshot list {machine.name}` shows them",
+    )
 
 
 _WHERE_TO_LOOK = {

@@ -4,18 +4,24 @@ Rules
 -----
 1. Undo only writes records: a desired state, and disks that are to go. The plan leads there, as it does forward.
 2. Disks that the operation made go with it. One that it found is left: free again, or with the machine as before.
-3. Disks that it grew are wanted as large as before; a file that has grown already stays so.
+3. A snapshot that could not be taken leaves no trace but a layer, which is merged; one that could not be reverted to
+   leaves the machine as it was, or stopped where it had been ended. What is deleted comes back while it is whole.
+4. Disks that it grew are wanted as large as before; a file that has grown already stays so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from guesthouse.decide.layers import FIRST, layers_of
+from guesthouse.decide.observed import Observed
 from guesthouse.engine.kinds import KINDS, Undo
+from guesthouse.engine.snapshots import want_as_seen
 from guesthouse.model.machine import Deleting, Machine, MachineSpec, Power
-from guesthouse.model.resources import DiskState, Operation
+from guesthouse.model.resources import Disk, DiskState, Operation, Snapshot, SnapshotState
 from guesthouse.ports import Transaction
 
 
@@ -27,6 +33,9 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNTOUCHED = Touched()
+# Operations that end what runs.
+_ENDS = frozenset({"machine.restart", "snapshot.revert"})
+_STOOD = ("restart_epoch", "snapshot", "restore", "restore_epoch")
 
 
 def kept(touched: Touched, machine: Machine | None = None) -> dict[str, Any]:
@@ -35,6 +44,16 @@ def kept(touched: Touched, machine: Machine | None = None) -> dict[str, Any]:
     if machine is not None:
         context["previous"] = {"power": machine.power.value, "spec": msgspec.to_builtins(machine.spec)}
     return context
+
+
+def kept_state(machine: Machine, disks: Iterable[Disk]) -> dict[str, Any]:
+    """The context of an operation on snapshots, beside that: how the machine stood, and the layers of its disks."""
+    return {
+        "stood": {name: getattr(machine, name) for name in _STOOD},
+        "layers": {
+            disk.id: {"layer": disk.layer, "layers": layers_of(disk), "size_mib": disk.size_mib} for disk in disks
+        },
+    }
 
 
 async def take_back_disks(tx: Transaction, operation: Operation) -> None:
@@ -46,16 +65,24 @@ async def take_back_disks(tx: Transaction, operation: Operation) -> None:
         await tx.disks.update(disk, {}, size_mib=size_mib)
 
 
-def desired_before(operation: Operation) -> dict[str, Any]:
+def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:
     """The columns of the machine that undo the operation: its former desired state, or its removal."""
+    if operation.kind == "snapshot.merge":
+        return {}
     if KINDS[operation.kind].undo is Undo.REMOVE:
         # Its own disks are marked as leaving; those that it took over must outlast it.
         return {"deleting": Deleting.KEEP_DISKS, "power": Power.STOPPED}
     previous = operation.context["previous"]
     spec = msgspec.convert(previous["spec"], MachineSpec)
+    stood = dict(operation.context.get("stood", {}))
+    power = Power(previous["power"])
+    if operation.kind in _ENDS and not _still_runs(operation, observed):
+        # It has stopped the guest: there is no way back to the one that ran.
+        power = Power.STOPPED
+        stood.pop("restart_epoch", None)
     return {
-        # A restart that failed has stopped the guest: there is no way back to the one that ran.
-        "power": Power.STOPPED if operation.kind == "machine.restart" else Power(previous["power"]),
+        **stood,
+        "power": power,
         "spec": spec,
         "name": spec.name,
         "vcpus": spec.vcpus,
@@ -63,3 +90,61 @@ def desired_before(operation: Operation) -> dict[str, Any]:
         "nics": len(spec.nics),
         "autostart": spec.autostart,
     }
+
+
+def _still_runs(operation: Operation, observed: Observed) -> bool:
+    """Whether what ran before the operation was not ended by it."""
+    process, stood = observed.process, operation.context.get("stood")
+    return process is not None and stood is not None and process.restart_epoch == stood["restart_epoch"]
+
+
+async def take_back_snapshot(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """Undo what an operation did to snapshots and layers, as far as what is seen allows it."""
+    if operation.kind in _SNAPSHOTS:
+        await _SNAPSHOTS[operation.kind](tx, machine, operation, observed)
+
+
+async def _untake(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """Its files go. A disk that writes to its new layer by now goes on there: what is under it is merged later."""
+    await tx.snapshots.update(operation.context["snapshot"], {}, state=SnapshotState.DELETING)
+    process = observed.process
+    for disk, before in operation.context["layers"].items():
+        layer = process.layers.get(disk, FIRST) if process else before["layer"]
+        await tx.disks.update(disk, {}, layer=layer)
+
+
+async def _unrevert(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """The layers of before are still there, as they were."""
+    for disk, before in operation.context["layers"].items():
+        await tx.disks.update(disk, {}, **before)
+
+
+async def _undelete(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """It is there again if all that it held still is; else it stays gone, and nothing more is merged."""
+    snapshot = await tx.snapshots.get(operation.context["snapshot"])
+    if snapshot is not None and _is_whole(snapshot, observed):
+        await tx.snapshots.update(snapshot.id, {}, state=SnapshotState.READY)
+        for child in operation.context["children"]:
+            await tx.snapshots.update(child, {}, parent=snapshot.id)
+    elif snapshot is not None and operation.context["stood"]["snapshot"] == snapshot.id:
+        await tx.machines.update(machine.id, {}, snapshot=snapshot.parent)
+    await want_as_seen(tx, machine, observed)
+
+
+def _is_whole(snapshot: Snapshot, observed: Observed) -> bool:
+    layers_there = all(
+        disk in observed.disks and held.layer in observed.disks[disk].layers for disk, held in snapshot.disks.items()
+    )
+    return layers_there and snapshot.id in observed.snapshots
+
+
+async def _unmerge(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    await want_as_seen(tx, machine, observed)
+
+
+_SNAPSHOTS = {
+    "snapshot.create": _untake,
+    "snapshot.revert": _unrevert,
+    "snapshot.delete": _undelete,
+    "snapshot.merge": _unmerge,
+}

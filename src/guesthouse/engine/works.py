@@ -251,7 +251,9 @@ async def _disk_grown(tx: Transaction, operation: Operation) -> None:
 
 async def _disk_converted(tx: Transaction, operation: Operation) -> None:
     disk_format = DiskFormat(operation.context["format"])
-    await tx.disks.update(operation.subject, {}, state=DiskState.READY, format=disk_format, image="", template="")
+    await tx.disks.update(
+        operation.subject, {}, state=DiskState.READY, format=disk_format, image="", template="", layer="", layers={}
+    )
 
 
 async def _remove_disk(tx: Transaction, operation: Operation) -> None:

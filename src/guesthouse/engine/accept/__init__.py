@@ -15,18 +15,18 @@ from random import Random
 from typing import Any
 
 from guesthouse.engine import intents
-from guesthouse.engine.accept import disks, images, machines, operations, templates, tenants
+from guesthouse.engine.accept import disks, images, machines, operations, snapshots, templates, tenants
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.progress import Board
 from guesthouse.model.errors import Denied
-from guesthouse.model.resources import Key, Operation, Project, Role, Token
+from guesthouse.model.resources import Key, Operation, Project, Role, Snapshot, Token
 from guesthouse.ports import HostFacts, Store
 
 __all__ = ["INTENTS", "Accept", "Accepted", "IntentRow", "NewToken", "Removed"]
 
-Accepted = Operation | Project | Token | Key | NewToken | Removed
+Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.Apply: IntentRow(Role.OPERATOR, machines.apply),
     intents.ForwardAdd: IntentRow(Role.OPERATOR, machines.forward_add),
     intents.ForwardRemove: IntentRow(Role.OPERATOR, machines.forward_remove),
+    intents.SnapshotCreate: IntentRow(Role.OPERATOR, snapshots.create),
+    intents.SnapshotRevert: IntentRow(Role.OPERATOR, snapshots.revert),
+    intents.SnapshotDelete: IntentRow(Role.OPERATOR, snapshots.delete),
+    intents.SnapshotRename: IntentRow(Role.OPERATOR, snapshots.rename),
     intents.DiskCreate: IntentRow(Role.OPERATOR, disks.create),
     intents.DiskAttach: IntentRow(Role.OPERATOR, disks.attach),
     intents.DiskDetach: IntentRow(Role.OPERATOR, disks.detach),

@@ -35,6 +35,9 @@ from guesthouse.model.resources import (
 )
 from guesthouse.ports import HostFacts, Transaction
 
+# What nobody asked for makes way for what somebody asks.
+_BY_ITSELF = "snapshot.merge"
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -152,7 +155,7 @@ class Desk:
         One that is pushed aside gets a new epoch, so that its owner can write nothing about it any more.
         """
         for operation in await self.open_operations(machine.id):
-            if not lifecycle.supersedes(verb, force=force):
+            if operation.kind != _BY_ITSELF and not lifecycle.supersedes(verb, force=force):
                 raise Conflict(
                     f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
                     subject=f"machine {machine.name}",

@@ -43,6 +43,7 @@ async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
     disk = await desk.ready_disk(intent.disk)
     machine = await desk.machine_to_change(intent.machine)
     refuse_held_disk(disk, "")
+    await _refuse_in_snapshots(desk, disk, of_others_than=machine.id)
     new = DiskSpec(
         name=disk.name,
         disk=disk.id,
@@ -112,6 +113,7 @@ async def convert(desk: Desk, intent: intents.DiskConvert) -> Operation:
     """Rewrite a free disk in another format."""
     disk = await desk.ready_disk(intent.disk)
     await _refuse_held(desk, disk, "convert")
+    await _refuse_in_snapshots(desk, disk)
     if intent.format is disk.format:
         return await desk.open("disk.convert", disk, done=True)
     await check_space(desk, disk.size_mib if not disk.thin else 0)
@@ -123,6 +125,7 @@ async def delete(desk: Desk, intent: intents.DiskDelete) -> Operation:
     """Remove a free disk and what is on it."""
     disk = await desk.disk(intent.disk)
     await _refuse_held(desk, disk, "delete")
+    await _refuse_in_snapshots(desk, disk)
     if under_way := await desk.open_operations(disk.id):
         raise Conflict(
             f"disk {disk.name}: {under_way[-1].kind} is under way",
@@ -147,6 +150,21 @@ async def _refuse_held(desk: Desk, disk: Disk, verb: str) -> None:
             value=machine.name,
             hint=f"`guest disk detach {disk.name}` first",
         )
+
+
+async def _refuse_in_snapshots(desk: Desk, disk: Disk, of_others_than: str = "") -> None:
+    """Raise `Conflict` when a snapshot (of another machine) holds the disk."""
+    for snapshot in await desk.tx.snapshots.select(project=desk.asker.project):
+        if disk.id in snapshot.disks and snapshot.machine != of_others_than:
+            machine = await desk.tx.machines.get(snapshot.machine)
+            name = machine.name if machine else snapshot.machine
+            raise Conflict(
+                f"disk {disk.name} is in snapshot {snapshot.name} of machine {name}",
+                subject=f"disk {disk.name}",
+                field="snapshot",
+                value=snapshot.name,
+                hint=f"`guest snapshot delete {name} {snapshot.name}` first",
+            )
 
 
 async def _set_busy(desk: Desk, disk: Disk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -56,7 +57,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
             template=template_id,
             power=Power.RUNNING if intent.start else Power.STOPPED,
             spec=spec,
-            **_columns(spec),
+            **columns(spec),
         )
     )
     return await desk.open("machine.launch", machine, generation=machine.generation, context=kept(touched))
@@ -103,6 +104,8 @@ async def delete(desk: Desk, intent: intents.Delete) -> Operation:
         operation = await desk.tx.operations.get(under_way[-1].id)
         assert operation is not None
         return operation
+    if intent.keep_disks:
+        await _refuse_snapshots(desk, machine)
     await desk.clear_the_way(machine, Verb.DELETE)
     deleting = Deleting.KEEP_DISKS if intent.keep_disks else Deleting.WITH_DISKS
     return await desired(desk, machine, "machine.delete", deleting=deleting)
@@ -180,15 +183,26 @@ async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation
 # --- what they share -----------------------------------------------------------------------------------------
 
 
-async def desired(desk: Desk, machine: Machine, kind: str, touched: Touched = UNTOUCHED, **changes: Any) -> Operation:
-    """Write a new desired state, one generation up, and the operation that wants it and could restore the old."""
+async def desired(
+    desk: Desk,
+    machine: Machine,
+    kind: str,
+    touched: Touched = UNTOUCHED,
+    more: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Operation:
+    """Write a new desired state, one generation up, and the operation that wants it and could restore the old.
+
+    `more` is what its context needs beside that.
+    """
     generation = machine.generation + 1
     written = await desk.tx.machines.update(
         machine.id, {"generation": machine.generation}, generation=generation, **changes
     )
     assert written, "a write transaction has the machine for itself"
     renamed = msgspec.structs.replace(machine, name=changes.get("name", machine.name))
-    return await desk.open(kind, renamed, machine=machine.id, generation=generation, context=kept(touched, machine))
+    context = {**kept(touched, machine), **(more or {})}
+    return await desk.open(kind, renamed, machine=machine.id, generation=generation, context=context)
 
 
 async def _set_power(
@@ -208,7 +222,7 @@ async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: T
     check_spec(spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
         await check_memory(desk, spec.memory_mib - machine.memory_mib)
-    more = {name: value - getattr(machine, name) for name, value in _sizes(spec).items()}
+    more = {name: value - getattr(machine, name) for name, value in sizes(spec).items()}
     await check_project(desk, **more)
     old = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
     await refuse_taken_ports(desk, spec.nics, old)
@@ -218,22 +232,33 @@ async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: T
 async def _respec(
     desk: Desk, machine: Machine, spec: MachineSpec, kind: str, touched: Touched = UNTOUCHED
 ) -> Operation:
-    return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **_columns(spec))
+    return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
 
 
-def _columns(spec: MachineSpec) -> dict[str, Any]:
+def columns(spec: MachineSpec) -> dict[str, Any]:
     """What of a description is kept as scalar columns too."""
-    sizes = _sizes(spec)
+    size = sizes(spec)
     return {
-        "vcpus": sizes["vcpus"],
-        "memory_mib": sizes["memory_mib"],
-        "nics": sizes["nics"],
+        "vcpus": size["vcpus"],
+        "memory_mib": size["memory_mib"],
+        "nics": size["nics"],
         "autostart": spec.autostart,
     }
 
 
-def _sizes(spec: MachineSpec) -> dict[str, int]:
+def sizes(spec: MachineSpec) -> dict[str, int]:
     return {"vcpus": spec.vcpus, "memory_mib": spec.memory_mib, "nics": len(spec.nics)}
+
+
+async def _refuse_snapshots(desk: Desk, machine: Machine) -> None:
+    if snapshots := await desk.tx.snapshots.scan(machine=machine.id):
+        raise Conflict(
+            f"machine {machine.name} has {len(snapshots)} snapshots, which cannot outlast it",
+            subject=f"machine {machine.name}",
+            field="keep_disks",
+            value=", ".join(row.name for row in snapshots[:5]),
+            hint=f"`guest snapshot delete {machine.name} {snapshots[0].name}` first, or delete it with its disks",
+        )
 
 
 def _timeout(timeout_s: int, *, force: bool) -> int:

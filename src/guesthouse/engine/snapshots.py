@@ -1,0 +1,89 @@
+"""The records around snapshots: the tree of them, the layers that they hold, and what is left to merge.
+
+Rules
+-----
+1. Layers that nobody needs any more are taken out of a disk's record when the operation that left them has ended; the
+   plan then merges and removes. That is an operation too (`snapshot.merge`), and every other one pushes it aside.
+2. A merge that failed or was cancelled is not tried again by itself: what is seen becomes what is wanted, until the
+   next snapshot is taken, reverted to or deleted.
+"""
+
+from __future__ import annotations
+
+from guesthouse.decide.layers import layers_of, pruned
+from guesthouse.decide.observed import Observed
+from guesthouse.model.machine import Machine
+from guesthouse.model.resources import Disk, Operation, OperationState, Snapshot, SnapshotState
+from guesthouse.ports import Transaction
+
+
+async def held_by(tx: Transaction, machine: Machine) -> dict[str, set[str]]:
+    """The layers that the machine's snapshots hold, by the ids of disks."""
+    held: dict[str, set[str]] = {}
+    for snapshot in await tx.snapshots.select(machine=machine.id):
+        if snapshot.state is not SnapshotState.DELETING:
+            for disk, one in snapshot.disks.items():
+                held.setdefault(disk, set()).add(one.layer)
+    return held
+
+
+async def disks_of(tx: Transaction, machine: Machine) -> list[Disk]:
+    """All disks that the machine or one of its snapshots names."""
+    named = [disk.disk for disk in machine.spec.disks]
+    shot = [disk for snapshot in await tx.snapshots.select(machine=machine.id) for disk in snapshot.disks]
+    return [disk for id in dict.fromkeys((*named, *shot)) if (disk := await tx.disks.get(id)) is not None]
+
+
+async def tidy(tx: Transaction, machine: Machine) -> bool:
+    """Take the layers that nobody needs out of the records of the machine's disks; whether there were any."""
+    held, changed = await held_by(tx, machine), False
+    for disk in await disks_of(tx, machine):
+        layers = pruned(disk, held.get(disk.id, set()))
+        if layers != layers_of(disk):
+            await tx.disks.update(disk.id, {}, layers=layers)
+            changed = True
+    return changed
+
+
+async def forget_node(tx: Transaction, machine: Machine, snapshot: Snapshot) -> None:
+    """Hang the children of a snapshot under its parent."""
+    for row in await tx.snapshots.scan(machine=machine.id, parent=snapshot.id):
+        await tx.snapshots.update(row.id, {}, parent=snapshot.parent)
+
+
+async def forget_gone(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Delete the records of snapshots that were to go, and of which nothing is left."""
+    for row in await tx.snapshots.scan(machine=machine.id, state=SnapshotState.DELETING):
+        if row.id not in observed.snapshots:
+            await tx.snapshots.delete(row.id)
+
+
+async def publish(tx: Transaction, operation: Operation, observed: Observed) -> None:
+    """A snapshot is there: write down what it took."""
+    seen = observed.snapshots[operation.context["snapshot"]]
+    facts = {"pause_ms": seen.pause_ms, "memory_bytes": seen.memory_bytes}
+    await tx.snapshots.update(operation.context["snapshot"], {}, state=SnapshotState.READY, **facts)
+
+
+async def want_as_seen(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Want the layers of every disk as its files are: nothing is merged or removed."""
+    for disk in await disks_of(tx, machine):
+        seen = observed.disks.get(disk.id)
+        if seen is not None and disk.layer in seen.layers:
+            await tx.disks.update(disk.id, {}, layers=dict(seen.layers))
+
+
+def merge_operation(machine: Machine, id: str, host: str) -> Operation:
+    """The operation under which layers are merged when nothing else is under way."""
+    return Operation(
+        id=id,
+        project=machine.project,
+        kind="snapshot.merge",
+        subject_kind="machine",
+        subject=machine.id,
+        subject_name=machine.name,
+        host=host,
+        state=OperationState.RUNNING,
+        generation=machine.generation,
+        epoch=1,
+    )
