@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from guesthouse.decide import plan as p
+from guesthouse.decide import steps as p
 from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
 from guesthouse.decide.plan import Lapse, hot_pluggable, lapse, plan, waiting_for_restart
 from guesthouse.decide.steps import STEPS, Step
