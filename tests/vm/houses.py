@@ -173,5 +173,17 @@ def left_in(house: House) -> dict[str, list[str]]:
         "disks": sorted(entry.name for entry in house.disks.iterdir()),
         "images": sorted(entry.name for entry in house.images.iterdir()),
         "templates": sorted(entry.name for entry in house.templates.iterdir()),
+        "snapshots": sorted(entry.name for entry in house.snapshots.iterdir()),
         "processes": [str(pid) for pid in sorted(qemus(house))],
     }
+
+
+async def guest(house: House, *words: str) -> str:
+    """What the command says, on either stream; it must end well."""
+    process = await asyncio.create_subprocess_exec(
+        "guest", *words, env={**os.environ, "GUESTHOUSE_HOME": str(house.home)}, cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()

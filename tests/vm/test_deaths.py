@@ -32,6 +32,8 @@ NO_DISK: Request = ("DELETE", "/disks/{d}", None)
 NO_IMAGE: Request = ("DELETE", "/images/{i}", None)
 IMPORT: Request = ("POST", "/images/import", {"source": "{file}", "name": "{i}"})
 PULL: Request = ("POST", "/images/pull", {"reference": "debian:12", "server": "{server}", "name": "{i}"})
+SNAPSHOT: Request = ("POST", "/machines/{m}/snapshots", {"name": "one"})
+SECOND: Request = ("POST", "/machines/{m}/snapshots", {"name": "two"})
 TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "memory_mib": 128})
 NO_TEMPLATE: Request = ("DELETE", "/templates/{t}", None)
 SCENES: dict[str, Scene] = {
@@ -48,6 +50,8 @@ SCENES: dict[str, Scene] = {
     ),
     "machine.change": Scene((LAUNCH,), ("PATCH", "/machines/{m}", {"memory_mib": 96}), booted=True),
     "machine.delete": Scene((LAUNCH,), ("DELETE", "/machines/{m}", None), after=()),
+    "snapshot.revert": Scene((LAUNCH, SNAPSHOT, SECOND), ("POST", "/machines/{m}/snapshots/one/revert", {})),
+    "snapshot.delete": Scene((LAUNCH, SNAPSHOT, SECOND), ("DELETE", "/machines/{m}/snapshots/one", None)),
     "disk.attach": Scene((LAUNCH, DISK), ATTACH),
     "disk.detach": Scene(
         (LAUNCH, DISK, ATTACH),
@@ -69,10 +73,13 @@ SCENES: dict[str, Scene] = {
 }
 # A rename touches no host: there is no step to die at.
 NO_STEPS = {"machine.rename"}
+# Nobody asks for a merge; that of a snapshot's deletion is one. One that is being taken is undone by a death in the
+# middle of it (`test_snapshots`).
+ELSEWHERE = {"snapshot.merge", "snapshot.create"}
 
 
 def test_every_kind_has_its_scene() -> None:
-    assert set(SCENES) == set(KINDS)
+    assert set(SCENES) == set(KINDS) - ELSEWHERE
 
 
 @pytest.mark.parametrize("kind", sorted(SCENES))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import pytest
 from tests.host.boxes import qemus
 from tests.patience import PATIENCE_S
 from tests.vm.deaths import Scene, house_with_bystander, killed_at_every_step
-from tests.vm.houses import ROOT, Daemon, a_daemon, a_furnished_house, left_in
+from tests.vm.houses import Daemon, a_daemon, a_furnished_house, guest, left_in
 
 from guesthouse.host.images.built import BuiltImage
-from guesthouse.model.house import House
 
 pytestmark = pytest.mark.vm
 
@@ -82,14 +80,3 @@ async def test_as_users_ask_for_them(micro_image: BuiltImage) -> None:
         assert "deleted template warm" in await guest(house, "template", "delete", "warm", "--yes")
         assert list(house.templates.iterdir()) == []
         assert (await guest(house, "exec", "web", "hostname")).strip() == "web"
-
-
-async def guest(house: House, *words: str) -> str:
-    """What the command says, on either stream; it must end well."""
-    process = await asyncio.create_subprocess_exec(
-        "guest", *words, env={**os.environ, "GUESTHOUSE_HOME": str(house.home)}, cwd=ROOT,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
-    return said.decode()
