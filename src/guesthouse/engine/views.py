@@ -17,6 +17,7 @@ from guesthouse.decide.quota import used
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.progress import EVERYTHING, Board, Listener, end_of
 from guesthouse.engine.resolve import find, find_image, find_operation
+from guesthouse.engine.snapshot_views import SnapshotsView, SnapshotView, snapshot_of, snapshots_of
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
 from guesthouse.model.resources import (
@@ -37,11 +38,12 @@ from guesthouse.ports import DiskHost, Store, Transaction
 
 
 class MachineView(msgspec.Struct, frozen=True):
-    """A machine with what belongs to it."""
+    """A machine with what belongs to it. `snapshot_name` is that of the snapshot on which it stands."""
 
     machine: Machine
     disks: tuple[Disk, ...]
     image_name: str
+    snapshot_name: str
     operation: OperationRow | None
 
 
@@ -98,8 +100,15 @@ class Views:
     async def _machine(self, tx: Transaction, machine: Machine) -> MachineView:
         disks = tuple(await tx.disks.select(machine=machine.id))
         image = await tx.images.get(machine.image) if machine.image else None
+        snapshot = await tx.snapshots.get(machine.snapshot) if machine.snapshot else None
         under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
-        return MachineView(_shown(machine), disks, image.name if image else "", under_way[-1] if under_way else None)
+        return MachineView(
+            _shown(machine),
+            disks,
+            image_name=image.name if image else "",
+            snapshot_name=snapshot.name if snapshot else "",
+            operation=under_way[-1] if under_way else None,
+        )
 
     async def wait_machine(self, asker: Asker, ref: str, *, until: Stage, wait_s: float) -> MachineView:
         """The machine when it has reached `until`, can reach it no more, or time is over."""
@@ -111,6 +120,16 @@ class Views:
             while not _reached(view, until) and await changes.wait(deadline - clock()):
                 view = await self.machine(asker, machine_id)
         return view
+
+    async def snapshots(self, asker: Asker, machine: str) -> SnapshotsView:
+        """The snapshots of a machine, and which one it stands on."""
+        async with self.store.read() as tx:
+            return await snapshots_of(tx, await find(tx.machines, asker.project, "machine", machine))
+
+    async def snapshot(self, asker: Asker, machine: str, ref: str) -> SnapshotView:
+        """One snapshot of a machine, whole."""
+        async with self.store.read() as tx:
+            return await snapshot_of(tx, await find(tx.machines, asker.project, "machine", machine), ref)
 
     async def disks(self, asker: Asker) -> list[Disk]:
         async with self.store.read() as tx:
