@@ -223,6 +223,65 @@ async def test_a_template_and_its_forks(client: httpx.AsyncClient) -> None:
     assert (await client.get("/templates")).json() == {"items": []}
 
 
+async def test_snapshots_of_a_machine(client: httpx.AsyncClient) -> None:
+    machine, path = await furnish(client), "/machines/web/snapshots"
+    made = await done(client, await client.post(path, json={"name": "fresh", "description": "as launched"}))
+    assert (made["kind"], made["subject_kind"], made["subject"]) == ("snapshot.create", "machine", machine["id"])
+    assert (made["result"]["snapshot"], made["result"]["pause_ms"] > 0) == ("fresh", True)
+    nameless = await done(client, await client.post(path, json={"disks_only": True}))
+    first, second = (await client.get(path)).json()["items"]
+    assert (first["name"], first["state"], first["memory"], first["current"]) == ("fresh", "ready", True, False)
+    assert (second["name"], second["memory"], second["current"]) == (nameless["result"]["snapshot"], False, True)
+    assert second["parent"] == first["id"]
+    assert "spec" not in first
+    assert (await client.get("/machines/web")).json()["snapshot_name"] == second["name"]
+
+    shown = (await client.get(f"{path}/fresh")).json()
+    assert (shown["machine_name"], shown["parent_name"], shown["children"]) == ("web", "", [second["name"]])
+    assert (shown["description"], shown["power"], shown["spec"]["name"]) == ("as launched", "running", "web")
+    assert [(disk["name"], set(disk)) for disk in shown["disks"]] == [("web-root", {"id", "name", "size_mib"})]
+    assert (await client.get(f"/machines/{machine['id']}/snapshots/{first['id']}")).json() == shown
+
+    renamed = await client.patch(f"{path}/fresh", json={"name": "launched"})
+    assert (renamed.status_code, renamed.json()["name"], renamed.json()["id"]) == (200, "launched", first["id"])
+    assert set(renamed.json()) == set(first) - {"current"}
+    assert (await client.get(f"{path}/fresh")).status_code == 404
+
+    reverted = await done(client, await client.post(f"{path}/launched/revert"))
+    assert (reverted["kind"], reverted["subject"]) == ("snapshot.revert", machine["id"])
+    assert [each["current"] for each in (await client.get(path)).json()["items"]] == [True, False]
+    await done(client, await client.post(f"{path}/{second['id']}/revert", json={"power": "stopped"}))
+    assert (await client.get("/machines/web")).json()["state"] == "stopped"
+
+    await done(client, await client.delete(f"{path}/launched"))
+    (left,) = (await client.get(path)).json()["items"]
+    assert (left["id"], left["parent"], left["current"]) == (second["id"], "", True)
+
+
+async def test_what_is_wrong_with_a_request_about_snapshots_is_named(client: httpx.AsyncClient) -> None:
+    await furnish(client)
+    path = "/machines/web/snapshots"
+    await done(client, await client.post(path, json={"name": "fresh"}))
+    for method, where, body, status, field in (
+        ("POST", path, {"name": "other", "memory": True}, 400, "memory"),
+        ("POST", path, {"name": "Other"}, 400, "name"),
+        ("POST", path, {"name": "fresh"}, 409, "name"),
+        ("POST", path, {"quiesce": True}, 400, "quiesce"),
+        ("PATCH", f"{path}/fresh", {}, 400, "name"),
+        ("PATCH", f"{path}/fresh", {"name": "x", "description": "y"}, 400, "description"),
+        ("PATCH", f"{path}/fresh", {"name": "not a name"}, 400, "name"),
+        ("POST", f"{path}/fresh/revert", {"power": "off"}, 400, "power"),
+        ("POST", f"{path}/none/revert", {}, 404, "snapshot"),
+        ("DELETE", f"{path}/none", None, 404, "snapshot"),
+        ("DELETE", f"{path}/fresh?force=true", None, 400, "force"),
+        ("GET", f"{path}?all=true", None, 400, "all"),
+    ):
+        refused = await client.request(method, where, json=body)
+        assert (refused.status_code, refused.json()["error"]["field"]) == (status, field), (method, where, body)
+    (only,) = (await client.get(path)).json()["items"]
+    assert (only["name"], only["description"]) == ("fresh", "")
+
+
 async def test_a_token_tells_its_secret_once_and_never_its_digest(client: httpx.AsyncClient) -> None:
     made = await client.post("/tokens", json={"name": "ci", "role": "viewer"})
     assert made.status_code == 201

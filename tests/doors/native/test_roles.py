@@ -62,6 +62,7 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         await done(full, await full.post("/images/import", json=source))
         await done(full, await full.post("/disks", json={"name": "data", "size_mib": 100}))
         await done(full, await full.post("/templates", json={"name": "small", "image": "own"}))
+        kept = await done(full, await full.post("/machines/web/snapshots", json={"name": "fresh"}))
         await full.post("/keys", json={"name": "me", "public": PUBLIC_KEY})
         await full.post("/tokens", json={"name": "ci"})
         names = {
@@ -77,6 +78,8 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         ids = {what: next(each["id"] for each in lists[what] if each["name"] == names[what]) for what in names}
         operations = (await full.get("/operations", params={"all": "true"})).json()["items"]
         ids["operation"] = names["operation"] = operations[0]["id"]
+        names["snapshot"] = kept["result"]["snapshot"]
+        ids["snapshot"] = (await full.get("/machines/web")).json()["snapshot"]
         yield Two(names, ids, full, bare, await token(bare, "admin"))
 
 

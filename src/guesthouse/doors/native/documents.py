@@ -16,8 +16,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from guesthouse.doors.native.rows import Wait
-from guesthouse.model.machine import Machine, State
-from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role, Template
+from guesthouse.engine.snapshot_views import HeldDisk
+from guesthouse.model.machine import Machine, MachineSpec, State
+from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role, SnapshotRow, Template
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
 
@@ -58,6 +59,10 @@ class FileRef(OfMachine, frozen=True, kw_only=True):
 
 class FilePut(FileRef, frozen=True, kw_only=True):
     mode: Annotated[str, Meta(pattern="^[0-7]{3,4}$", description="permissions, octal")] = "0644"
+
+
+class OfSnapshot(OfMachine, frozen=True, kw_only=True):
+    snapshot: str
 
 
 class OfDisk(Asked, frozen=True, kw_only=True):
@@ -122,11 +127,31 @@ class HouseDocument(Answer, frozen=True, kw_only=True):
 
 
 class MachineDocument(Machine, frozen=True, kw_only=True):
-    """A machine's whole record with its disks, the name of its image, and the operation under way on it."""
+    """A machine's whole record with its disks, the name of its image, and the operation under way on it.
+
+    `snapshot_name` is that of the snapshot on which it stands.
+    """
 
     disks: tuple[Disk, ...] = ()
     image_name: str = ""
+    snapshot_name: str = ""
     operation: OperationRow | None = None
+
+
+class SnapshotItem(SnapshotRow, frozen=True, kw_only=True):
+    """A snapshot in the list of its machine's; `current` is the one that the machine stands on."""
+
+    current: bool = False
+
+
+class SnapshotDocument(SnapshotItem, frozen=True, kw_only=True):
+    """A snapshot with its disks, the machine's description as it was, and the names of those around it in the tree."""
+
+    spec: MachineSpec
+    disks: tuple[HeldDisk, ...] = ()
+    machine_name: str = ""
+    parent_name: str = ""
+    children: tuple[str, ...] = ()
 
 
 class DiskDocument(Disk, frozen=True, kw_only=True):

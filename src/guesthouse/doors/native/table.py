@@ -27,12 +27,15 @@ from guesthouse.doors.native.documents import (
     OfImage,
     OfMachine,
     OfProject,
+    OfSnapshot,
     OfTemplate,
     OperationDocument,
     OperationFilter,
     OperationWait,
     ProjectDocument,
     ScreenDocument,
+    SnapshotDocument,
+    SnapshotItem,
     SshDocument,
     TemplateDocument,
     TokenDocument,
@@ -41,7 +44,7 @@ from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TE
 from guesthouse.engine import intents
 from guesthouse.engine.accept import Removed
 from guesthouse.model.machine import MachineRow
-from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, TemplateRow
+from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, SnapshotRow, TemplateRow
 from guesthouse.ports import Capacity, Finding
 
 _LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202, "waits": True}
@@ -80,6 +83,20 @@ MACHINES = (
     see("GET", "/machines/{machine}/wait", views.wait_machine,
         "The machine, once it is so far, or can no more be, or the time is over", MachineDocument, MachineWait,
         waits=True),
+)  # fmt: skip
+
+SNAPSHOTS = (
+    ask("POST", "/machines/{machine}/snapshots", intents.SnapshotCreate, "Keep a machine as it is now", **_LATER),
+    see("GET", "/machines/{machine}/snapshots", views.snapshots, "List a machine's snapshots, oldest first",
+        list[SnapshotItem], OfMachine),
+    see("GET", "/machines/{machine}/snapshots/{snapshot}", views.snapshot, "Show a snapshot", SnapshotDocument,
+        OfSnapshot),
+    ask("PATCH", "/machines/{machine}/snapshots/{snapshot}", intents.SnapshotRename,
+        "Give a snapshot another name", SnapshotRow),
+    ask("DELETE", "/machines/{machine}/snapshots/{snapshot}", intents.SnapshotDelete,
+        "Delete a snapshot; those that were taken after it stay", **_LATER),
+    ask("POST", "/machines/{machine}/snapshots/{snapshot}/revert", intents.SnapshotRevert,
+        "Make a machine what it was; what it is now is lost", **_LATER),
 )  # fmt: skip
 
 INSIDE = (
@@ -163,6 +180,7 @@ OPERATIONS = (
 GROUPS: dict[str, tuple[Row, ...]] = {
     "House": HOUSE,
     "Machines": MACHINES,
+    "Snapshots": SNAPSHOTS,
     "Inside machines": INSIDE,
     "Disks": DISKS,
     "Images": IMAGES,

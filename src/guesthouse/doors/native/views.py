@@ -75,7 +75,13 @@ async def wait_machine(call: Call[d.MachineWait]) -> d.MachineDocument:
 
 def _machine(view: MachineView) -> d.MachineDocument:
     record = {name: getattr(view.machine, name) for name in view.machine.__struct_fields__}
-    return d.MachineDocument(**record, disks=view.disks, image_name=view.image_name, operation=view.operation)
+    return d.MachineDocument(
+        **record,
+        disks=view.disks,
+        image_name=view.image_name,
+        snapshot_name=view.snapshot_name,
+        operation=view.operation,
+    )
 
 
 def apply_named(intent: type[Intent], params: Any, body: Any) -> Apply:
@@ -88,6 +94,27 @@ def apply_named(intent: type[Intent], params: Any, body: Any) -> Apply:
             hint="write the same name in both; `rename` gives a machine another name",
         )
     return Apply(spec=body.spec)
+
+
+# --- snapshots -----------------------------------------------------------------------------------------------
+
+
+async def snapshots(call: Call[d.OfMachine]) -> Sequence[d.SnapshotItem]:
+    view = await call.engine.views.snapshots(call.asker, call.params.machine)
+    return [d.SnapshotItem(**msgspec.structs.asdict(row), current=row.id == view.current) for row in view.rows]
+
+
+async def snapshot(call: Call[d.OfSnapshot]) -> d.SnapshotDocument:
+    view = await call.engine.views.snapshot(call.asker, call.params.machine, call.params.snapshot)
+    record = {name: getattr(view.snapshot, name) for name in view.snapshot.__struct_fields__ if name != "disks"}
+    return d.SnapshotDocument(
+        **record,
+        current=view.current,
+        disks=view.disks,
+        machine_name=view.machine_name,
+        parent_name=view.parent_name,
+        children=view.children,
+    )
 
 
 # --- inside machines -----------------------------------------------------------------------------------------
