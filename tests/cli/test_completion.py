@@ -41,6 +41,8 @@ async def test_bash_completes_commands_and_machines(guest: Guest) -> None:
     await guest.ok("launch --name west --no-start")
     await guest.ok("project create shop")
     await guest.ok("template create micro")
+    await guest.ok("snapshot create web fresh")
+    await guest.ok("snapshot create west later")
     assert await bash(guest, "guest", "sta") == ["start"]
     assert await bash(guest, "guest", "start", "we") == ["web", "west"]
     assert await bash(guest, "guest", "start", "web", "wes") == ["west"]
@@ -48,6 +50,12 @@ async def test_bash_completes_commands_and_machines(guest: Guest) -> None:
     assert await bash(guest, "guest", "template", "create", "mi") == ["micro"]
     assert await bash(guest, "guest", "template", "show", "micro-") == ["micro-1-512"]
     assert await bash(guest, "guest", "launch", "--col") == ["--cold"]
+    assert await bash(guest, "guest", "snapshot", "re") == ["revert", "rename"]
+    assert await bash(guest, "guest", "snapshot", "revert", "we") == ["web", "west"]
+    assert await bash(guest, "guest", "snapshot", "revert", "web", "") == ["fresh"]
+    assert await bash(guest, "guest", "snapshot", "delete", "--yes", "west", "l") == ["later"]
+    assert await bash(guest, "guest", "snapshot", "show", "nobody", "f") == []
+    assert await bash(guest, "guest", "snapshot", "create", "web", "f") == []
     assert await bash(guest, "guest", "launch", "--firmware", "u") == ["uefi"]
     assert await bash(guest, "guest", "disk", "show", "web-") == ["web-root", "west-root"][:1]
     assert await bash(guest, "guest", "list", "--project", "s") == ["shop"]

@@ -2,7 +2,8 @@
 
 Rules
 -----
-1. A source of candidates is one row of `SOURCES`: a list of the door and a field of its items, or fixed words.
+1. A source of candidates is one row of `SOURCES`: a list of the door and a field of its items, or fixed words. What
+   stands in braces in a list's path is a parameter that was typed before.
 2. Completion never fails and never waits long: without a daemon there are no candidates.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from click.shell_completion import CompletionItem
 
 from guesthouse.cli.context import Context
+from guesthouse.cli.door import segment
 from guesthouse.cli.terminal import standard
 from guesthouse.model.errors import GuesthouseError
 
@@ -32,6 +34,7 @@ SOURCES: Mapping[str, Source] = {
     "machine": Source("/machines"),
     "image": Source("/images"),
     "template": Source("/templates"),
+    "snapshot": Source("/machines/{machine}/snapshots"),
     "disk": Source("/disks"),
     "key": Source("/keys"),
     "project": Source("/projects"),
@@ -62,7 +65,8 @@ def _said(given: Mapping[str, Any]) -> dict[str, Any]:
 def _told(row: Source, said: Mapping[str, Any]) -> tuple[str, ...]:
     context = Context(standard(), said)
     try:
-        return tuple(item[row.field] for item in context.door.ask("GET", row.path)["items"])
+        path = row.path.format_map({key: segment(value) for key, value in said.items() if isinstance(value, str)})
+        return tuple(item[row.field] for item in context.door.ask("GET", path)["items"])
     except (GuesthouseError, KeyError):
         return ()
     finally:

@@ -29,11 +29,16 @@ def perform(context: Context, row: Command, values: Values) -> int:
     values = {**dict(row.defaults), **values}
     several = next((argument.key for argument in row.arguments if argument.many), "")
     if not several:
-        confirm(context, row, values)
-        answer = send(context, row, row.request, values, _at_once(context, row))
-        _give(context, row, values, _finish(context, row, answer))
+        _give(context, row, values, carry_out(context, row, values))
         return 0
     return _perform_each(context, row, row.request, several, values)
+
+
+def carry_out(context: Context, row: Command, values: Values) -> Any:
+    """Ask first where the row says so, make its request, wait for the end of what is durable; returns the answer."""
+    assert row.request is not None
+    confirm(context, row, values)
+    return _finish(context, row, send(context, row, row.request, values, _at_once(context, row)))
 
 
 def _perform_each(context: Context, row: Command, request: Request, several: str, values: Values) -> int:

@@ -44,6 +44,11 @@ def moment(stamp: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(stamp))
 
 
+def milliseconds(value: int) -> str:
+    """``23 ms``, ``5.0 s``."""
+    return f"{value} ms" if value < 1000 else f"{value / 1000:.1f} s"
+
+
 def _forwards(value: Any, now: Now) -> str:
     return "\n".join(_forward(**each) for each in value)
 
@@ -78,6 +83,10 @@ def _disks(value: Any, now: Now) -> str:
     return "\n".join(f"{each['name']} ({show_mib(each['size_mib'])} {each['format']})" for each in value)
 
 
+def _held(value: Any, now: Now) -> str:
+    return "\n".join(f"{each['name']} ({show_mib(each['size_mib'])})" for each in value)
+
+
 def _nics(value: Any, now: Now) -> str:
     return "\n".join(f"{each['model']} {each['mac']}" for each in value)
 
@@ -102,7 +111,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "mib": lambda value, now: show_mib(value),
     "mib_about": lambda value, now: show_bytes(value << 20),
     "bytes": lambda value, now: show_bytes(value),
-    "ms": lambda value, now: f"{value / 1000:.1f} s",
+    "ms": lambda value, now: milliseconds(value),
     "age": lambda value, now: age(now.at - value),
     "time": lambda value, now: moment(value),
     "percent": lambda value, now: f"{value:.0f}%",
@@ -119,6 +128,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "error": _error,
     "outcome": _outcome,
     "disks": _disks,
+    "held": _held,
     "chain": _chain,
 }
 _SHOWS_NOTHING_AS_SOMETHING = frozenset({"limit", "mib_limit", "yes"})

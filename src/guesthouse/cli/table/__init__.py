@@ -7,13 +7,17 @@ tests read this table; nothing else knows the commands.
 from __future__ import annotations
 
 from guesthouse.cli.rows import Command, Group, Option
-from guesthouse.cli.table import house, inside, machines, storage
+from guesthouse.cli.table import house, inside, machines, snapshots, storage
 
 SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, house.SECTION)
 
-COMMANDS: dict[str, Command] = {row.name: row for row in (*machines.ROWS, *inside.ROWS, *storage.ROWS, *house.ROWS)}
+COMMANDS: dict[str, Command] = {
+    row.name: row for row in (*machines.ROWS, *snapshots.ROWS, *inside.ROWS, *storage.ROWS, *house.ROWS)
+}
 
-GROUPS: dict[str, Group] = {group.name: group for group in (*machines.GROUPS, *storage.GROUPS, *house.GROUPS)}
+GROUPS: dict[str, Group] = {
+    group.name: group for group in (*machines.GROUPS, *snapshots.GROUPS, *storage.GROUPS, *house.GROUPS)
+}
 
 # Options of every command. Their keys are apart from those of rows: `project` is an argument too.
 COMMON = (

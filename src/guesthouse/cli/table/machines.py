@@ -37,6 +37,7 @@ _FIELDS = (
     Column("firmware", "spec.firmware"),
     Column("accelerator", "status.accelerator"),
     Column("disks", "disks", "disks"),
+    Column("snapshot", "snapshot_name"),
     Column("nics", "spec.nics", "nics"),
     Column("forwards", "status.forwards", "forwards"),
     Column("ssh port", "ssh_port", "port"),
