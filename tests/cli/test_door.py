@@ -38,8 +38,8 @@ async def test_version_is_told_without_a_daemon(tmp_path: Path) -> None:
 
 async def test_a_daemon_that_goes_away_while_waited_for_is_told(tmp_path: Path) -> None:
     operation = {
-        "id": "7", "kind": "machine.start", "subject_name": "web", "state": "running", "phase": "starting",
-        "step": "start", "percent": None,
+        "id": "7", "kind": "machine.start", "subject_kind": "machine", "subject_name": "web", "state": "running",
+        "phase": "starting", "step": "start", "percent": None,
     }  # fmt: skip
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -57,7 +57,7 @@ class Deadline:
 def operation(context: Context, started: dict[str, Any], deadline: Deadline | None = None) -> dict[str, Any]:
     """Wait until an operation ends; returns its last document, raises the error that ended it."""
     deadline = deadline or Deadline()
-    subject = f"{started['kind'].rpartition('.')[2]} {started['subject_name']}".strip()
+    subject = f"{_work(started)} {started['subject_name']}".strip()
     path = f"/operations/{segment(started['id'])}"
     with _going_on(
         f"{subject} goes on",
@@ -79,6 +79,12 @@ def operation(context: Context, started: dict[str, Any], deadline: Deadline | No
     if (note := ended["result"].get("note")) and not (context.json or context.quiet):
         context.terminal.note(f"note: {note}")
     return ended
+
+
+def _work(started: dict[str, Any]) -> str:
+    """``launch``, ``build``; ``snapshot delete`` where the subject is another: it is not the machine that goes."""
+    noun, _, verb = started["kind"].partition(".")
+    return verb if noun == started["subject_kind"] else f"{noun} {verb}"
 
 
 def _ended(subject: str, seen: dict[str, Any]) -> dict[str, Any]:
