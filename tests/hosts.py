@@ -154,7 +154,8 @@ def _layered(before: Observed, disk: Disk, layers: Mapping[str, str | None]) -> 
 
 
 def _taken(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
-    after = replace(before, snapshots={**before.snapshots, step.snapshot.id: SnapshotSeen(40, 1 << 20)})
+    seen = SnapshotSeen(40 if before.process else 0, 1 << 20 if step.snapshot.memory else 0)
+    after = replace(before, snapshots={**before.snapshots, step.snapshot.id: seen})
     for disk in desired.disks if before.process else ():
         after = _layered(after, disk, {disk.layer: layers_of(disk)[disk.layer]})
     if before.process:

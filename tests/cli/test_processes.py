@@ -137,6 +137,16 @@ async def test_deleting_asks_on_a_terminal(web: Guest) -> None:
     assert (await web.ok("list -q")).out == ""
 
 
+async def test_reverting_asks_on_a_terminal(web: Guest) -> None:
+    await web.ok("snapshot create web fresh")
+    for answer, code in ((b"n\r", 1), (b"y\r", 0)):
+        async with on_terminal(web, "snapshot", "revert", "web", "fresh") as terminal:
+            await terminal.until("Revert web to fresh? What it is now is lost. [y/N] ")
+            terminal.type(answer)
+            await terminal.until("web is what it was at fresh" if code == 0 else "nothing was changed")
+        assert terminal.process.returncode == code
+
+
 async def test_logs_on_a_terminal_are_harmless(web: Guest, monkeypatch: pytest.MonkeyPatch, house: Open) -> None:
     async def log(*_: Any, **__: Any) -> bytes:
         return b"\x1b]0;title\x07\x1b[31mred\x1b[0m \x9b2J\x08done\r\n"

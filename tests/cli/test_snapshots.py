@@ -90,10 +90,19 @@ async def test_json_has_the_result(web: Guest) -> None:
     assert (item["name"], item["current"]) == ("fresh", True)
 
 
-async def test_one_that_stood_still_already_is_not_told_for_how_long(house: Open, web: Guest) -> None:
+async def test_of_a_stopped_machine_no_pause_is_told(web: Guest) -> None:
     await web.ok("stop web --force")
-    ended = await web.ok("snapshot create web off")
-    assert ended.out.startswith("made snapshot off of web")
+    assert (await web.ok("snapshot create web off")).out == "made snapshot off of web\n"
+
+
+async def test_the_work_is_called_by_its_command_so_that_nobody_fears_for_the_machine(house: Open, web: Guest) -> None:
+    await web.ok("snapshot create web fresh")
+    house.host.machines.gates["remove-snapshot"] = gate = asyncio.Event()
+    delete = await web.telling("snapshot delete web fresh --yes", "waiting at the gate")
+    gate.set()
+    ended = await delete
+    assert ended.out == "deleted snapshot fresh of web\n"
+    assert "snapshot delete web: waiting at the gate" in ended.err.splitlines()
 
 
 async def test_one_in_the_making_is_seen_and_can_be_cancelled(house: Open, web: Guest) -> None:
