@@ -188,7 +188,9 @@ async def test_a_backing_file_in_a_header_is_not_followed(house: House, image: I
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", files.path(disk)]
     subprocess.run(argv, check=True)
     await files.convert(disk, DiskFormat.RAW, (), silent)
-    assert files.path(disk, DiskFormat.RAW).read_bytes()[: len(CONTENT)] == bytes(len(CONTENT))
+    assert files.path(msgspec.structs.replace(disk, format=DiskFormat.RAW)).read_bytes()[: len(CONTENT)] == bytes(
+        len(CONTENT)
+    )
 
 
 def test_a_full_disk_is_said_and_leaves_nothing() -> None:

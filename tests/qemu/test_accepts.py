@@ -16,7 +16,7 @@ from tests.qemu.scenarios import CAPABILITIES, MACHINE_TYPE, SCENARIOS, Scenario
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Bus, DiskSpec, Forward, MachineSpec, NicModel, NicSpec
-from guesthouse.qemu import capabilities, hotplug, messages
+from guesthouse.qemu import capabilities, hotplug, messages, nodes
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.messages import Command
 from guesthouse.qemu.place import place
@@ -77,12 +77,12 @@ class Guest:
         await self.console.until("grep -qw 65536 /proc/partitions")
 
     async def grow_disk(self, old: DiskSpec) -> None:
-        await self.machine.tell(hotplug.grow_disk(self.live, old.disk, 96 << 20))
+        await self.machine.tell(hotplug.grow_disk(self.live.disk(old.disk).node, 96 << 20))
         await self.console.until("grep -qw 98304 /proc/partitions")
 
     async def unplug_disk(self, old: DiskSpec) -> None:
         await self.machine.unplug(hotplug.unplug_disk(self.live, old.disk))
-        await self.machine.tell(hotplug.forget_disk(self.live, old.disk))
+        await self.machine.tell(nodes.forget(self.live.disk(old.disk).node))
         self.live = self._next(disks=tuple(one for one in self.spec.disks if one != old))
         await self.console.until("! grep -qwE '65536|98304' /proc/partitions")
 

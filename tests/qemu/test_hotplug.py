@@ -12,7 +12,7 @@ from tests.qemu.scenarios import FOLDER, IMAGE, MACHINE_TYPE, disk, nic
 
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Bus, DiskFormat, Forward, MachineSpec, NicModel
-from guesthouse.qemu import hotplug, migration
+from guesthouse.qemu import hotplug, migration, nodes
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.devices import Mapping, Seed
 from guesthouse.qemu.messages import PAUSE, Command
@@ -35,8 +35,8 @@ MAC, E1000 = nic(1).mac, nic(2).mac
 MESSAGES: dict[str, Callable[[], tuple[Command, ...]]] = {
     "plug-disk": lambda: hotplug.plug_disk(FULL, DISK.disk, FILE, live=LIVE),
     "plug-first-scsi-disk": lambda: hotplug.plug_disk(FULL, UNIT.disk, RAW, live=LIVE),
-    "unplug-disk": lambda: (hotplug.unplug_disk(FULL, DISK.disk), hotplug.forget_disk(FULL, DISK.disk)),
-    "grow-disk": lambda: (hotplug.grow_disk(FULL, DISK.disk, 1 << 30),),
+    "unplug-disk": lambda: (hotplug.unplug_disk(FULL, DISK.disk), nodes.forget(FULL.disk(DISK.disk).node)),
+    "grow-disk": lambda: (hotplug.grow_disk(FULL.disk(DISK.disk).node, 1 << 30),),
     "plug-nic": lambda: hotplug.plug_nic(FULL, E1000, "first"),
     "unplug-nic": lambda: (hotplug.unplug_nic(FULL, E1000), hotplug.forget_nic(FULL, E1000)),
     "forward": lambda: (hotplug.forward_add(FULL, MAC, FORWARD), hotplug.forward_remove(FULL, MAC, FORWARD)),
@@ -67,5 +67,5 @@ def test_names_of_block_nodes_are_short_enough_for_qemu() -> None:
 
     (added, _) = hotplug.plug_disk(FULL, DISK.disk, FILE, live=LIVE)
     found = names(added.arguments)
-    assert len(found) == len(set(found)) == 4
+    assert len(found) == len(set(found)) == 6
     assert all(len(name) <= 31 for name in found)

@@ -8,7 +8,8 @@ Rules
 2. A machine's number is the group of its folder: made with the folder, gone with it, nothing else to keep.
 3. A machine's folder belongs to root and has mode 0710: QEMU may pass through it to the files it is given and
    can neither list, replace nor add one. A broken-out QEMU finds its own disks and the images of its project.
-4. A disk is 0600 and belongs to the machine that has it attached, else to root.
+4. A disk is 0600 and belongs to the machine that has it attached, else to root. Its layers that are not written to
+   belong to root always; the machine may read them (0640, its group). Snapshots are root's alone.
 5. An image's folder is 0750 with its project's group, or 0755 when the image is public. The folders above are
    0711: they can be passed through by those who know a name, and an id cannot be guessed.
 6. A daemon that is not root, or is root of a user namespace without these numbers, runs QEMU as itself.
@@ -70,6 +71,7 @@ def open_house(house: House) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if can_confine():
             folder.chmod(0o711)
+    house.snapshots.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_machine_folder(machines: Path, machine_id: str) -> Path:
@@ -124,11 +126,21 @@ def give_to_machine(folder: Path, *paths: Path) -> None:
         path.chmod(0o700 if path.is_dir() else 0o600)
 
 
+def let_read(folder: Path, *paths: Path) -> None:
+    """Let the machine with this folder read these files, and write them no more."""
+    number = machine_number(folder)
+    for path in paths:
+        if number is not None:
+            os.chown(path, 0, number, follow_symlinks=False)
+        path.chmod(0o600 if number is None else 0o640)
+
+
 def take_back(*paths: Path) -> None:
     """Make files the daemon's own again; those that are gone need nothing."""
     for path in paths:
         if can_confine() and path.exists():
             os.chown(path, 0, 0, follow_symlinks=False)
+            path.chmod(0o600)
 
 
 def share_image(folder: Path, *, public: bool, project_number: int) -> None:

@@ -32,9 +32,12 @@ from guesthouse.host.images.shelf import ImageShelf
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines.observe import Observer
+from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.machines.steps import Hands
+from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.host.templates.maker import Maker
 from guesthouse.host.templates.shelf import TemplateShelf
 from guesthouse.model.house import House
@@ -97,7 +100,8 @@ async def open_host(
 ) -> AsyncIterator[LocalHost]:
     """Open a house on this box. Whoever calls holds the house's lock: what is unfinished here is then nobody's.
 
-    `binary` is the QEMU program; `reached` is called between the parts of a start (`machines.starting.POINTS`).
+    `binary` is the QEMU program; `reached` is called between the parts of a start (`machines.starting.POINTS`) and of a
+    snapshot (`machines.snapshotting.SNAPSHOT_POINTS`).
     """
     identity.open_house(house)
     house.cache.mkdir(parents=True, exist_ok=True)
@@ -109,12 +113,16 @@ async def open_host(
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         box = ThisBox(emulator, kvm)
         pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
-        starter = Starter(house, runs, files, emulator, kvm, pool, clock, reached)
+        shelf = SnapshotShelf(house)
+        reverter = Reverter(files, shelf, box)
+        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
+        snapshotter = Snapshotter(runs, files, shelf, box, reached)
+        hands = Hands(house, runs, files, starter, reverter, snapshotter, shelf)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:
             yield LocalHost(
                 runs=runs,
-                machines=LocalMachines(Observer(runs, files), Hands(house, runs, files, starter), feed),
+                machines=LocalMachines(Observer(runs, files, shelf), hands, feed),
                 guests=LocalGuests(runs, consoles),
                 files=LocalGuestFiles(runs),
                 images=ImageShelf(house),
@@ -139,6 +147,7 @@ def _sweep(house: House) -> None:
     """Remove what a killed daemon had not finished, and no operation will look for."""
     for partial in house.disks.glob("*.partial"):
         partial.unlink()
+    SnapshotShelf(house).sweep()
 
 
 async def _look_at_logs(house: House, runs: Runs) -> None:

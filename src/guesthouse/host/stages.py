@@ -26,7 +26,7 @@ _AT_ONCE = 16
 _REFILL_S = 2.0
 
 
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """``stage.json``; `started_at` tells of which run."""
 
     started_at: float
@@ -56,12 +56,16 @@ class Stages:
         if (stage, outcome, reports) == (self.stage, self.outcome, self.reports):
             return
         self.stage, self.outcome, self.reports = stage, outcome, reports
-        kept = _Kept(started_at=self._started_at, stage=stage, outcome=outcome, reports=reports)
         try:
-            write_whole(self._folder.stage, msgspec.json.encode(kept), lasting=False)
+            keep(self._folder, self.kept)
         except OSError as error:
             _LOG.warning("machine %s: its stage is forgotten at a restart: %s", self._folder.machine, error)
         self._tell()
+
+    @property
+    def kept(self) -> Kept:
+        """What another run begins with that goes on from here."""
+        return Kept(started_at=self._started_at, stage=self.stage, outcome=self.outcome, reports=self.reports)
 
     def reboot(self) -> None:
         """The guest was reset: it boots again."""
@@ -70,11 +74,16 @@ class Stages:
 
     def _recall(self) -> None:
         try:
-            kept = msgspec.json.decode(self._folder.stage.read_bytes(), type=_Kept)
+            kept = msgspec.json.decode(self._folder.stage.read_bytes(), type=Kept)
         except (FileNotFoundError, msgspec.DecodeError):
             return
         if kept.started_at == self._started_at:
             self.stage, self.outcome, self.reports = kept.stage, kept.outcome, kept.reports
+
+
+def keep(folder: Folder, kept: Kept) -> None:
+    """Write down how far a run is."""
+    write_whole(folder.stage, msgspec.json.encode(kept), lasting=False)
 
 
 async def read_reports(folder: Folder, stages: Stages) -> None:

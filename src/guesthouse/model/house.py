@@ -47,7 +47,7 @@ class House:
 
     @property
     def disks(self) -> Path:
-        """One file a disk, ``ID.qcow2`` or ``ID.raw``."""
+        """One file a layer of a disk: ``ID.qcow2`` or ``ID.raw``, and ``ID.LAYER.qcow2``."""
         return self.home / "disks"
 
     @property
@@ -59,6 +59,11 @@ class House:
     def templates(self) -> Path:
         """One folder a template, named by its id: memory, state and disk of a frozen machine."""
         return self.home / "templates"
+
+    @property
+    def snapshots(self) -> Path:
+        """One folder a snapshot, named by its id: memory and state of a machine as it was."""
+        return self.home / "snapshots"
 
     @property
     def cache(self) -> Path:

@@ -7,6 +7,7 @@ follows a backing file that a file's own header names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +26,47 @@ class DiskFile:
 
 
 def blockdev(disk: DiskDevice, file: DiskFile) -> Mapping:
-    """The block nodes of a disk: ``disk-X`` over ``disk-X-f`` (its file) and ``disk-X-b1``, ``-b2``... below.
+    """The block nodes of a disk: ``disk-X`` over ``disk-X-b1``, ``-b2``...; the file of each is ``-f`` after its name.
 
     A thin disk passes the guest's discards on and makes holes of zeroes; a thick one keeps its space.
     """
-    cache = _cache(disk)
-    spare = "unmap" if disk.thin else "ignore"
+    node = _written(disk, disk.node, file)
+    if file.format is DiskFormat.QCOW2:
+        node["backing"] = _below(disk, file.backing, 1)
+    return node
+
+
+def overlay(disk: DiskDevice, node: str, file: DiskFile) -> Mapping:
+    """The node of a new layer that is not over anything yet; what a snapshot puts over the ones that are there."""
+    return {**_written(disk, node, file), "backing": None}
+
+
+def bare(file: DiskFile, name: Callable[[int], str], level: int = 0) -> Mapping:
+    """A disk that no machine has; `name` gives its layers' nodes their names, from the top."""
     node: Mapping = {
         "driver": file.format.value,
-        "node-name": disk.node,
+        "node-name": name(level),
+        "read-only": level > 0,
+        "file": {"driver": "file", "filename": str(file.path), "locking": "on"},
+    }
+    if file.format is DiskFormat.QCOW2:
+        node["discard"] = "unmap"
+        node["backing"] = bare(file.backing, name, level + 1) if file.backing else None
+    return node
+
+
+def _written(disk: DiskDevice, node: str, file: DiskFile) -> Mapping:
+    cache = _cache(disk)
+    spare = "unmap" if disk.thin else "ignore"
+    return {
+        "driver": file.format.value,
+        "node-name": node,
         "cache": cache,
         "discard": spare,
         "detect-zeroes": "unmap" if disk.thin else "off",
         "file": {
             "driver": "file",
-            "node-name": f"{disk.node}-f",
+            "node-name": file_node(node),
             "filename": str(file.path),
             "cache": cache,
             "discard": spare,
@@ -48,24 +75,30 @@ def blockdev(disk: DiskDevice, file: DiskFile) -> Mapping:
             "locking": "on",
         },
     }
-    if file.format is DiskFormat.QCOW2:
-        node["backing"] = _below(disk, file.backing, 1)
-    return node
+
+
+def file_node(node: str) -> str:
+    """The name of the node of a layer's file."""
+    return f"{node}-f"
 
 
 def _below(disk: DiskDevice, file: DiskFile | None, level: int) -> Mapping | None:
-    """What lies under a qcow2, read-only. None ends the chain, whatever the file's header says."""
+    """What lies under a qcow2, read-only. None ends the chain, whatever the file's header says.
+
+    Its file is read-only because the layer is: a merge makes both writable for its time.
+    """
     if file is None:
         return None
+    name = f"{disk.node}-b{level}"
     node: Mapping = {
         "driver": file.format.value,
-        "node-name": f"{disk.node}-b{level}",
+        "node-name": name,
         "read-only": True,
         "cache": _cache(disk),
         "file": {
             "driver": "file",
+            "node-name": file_node(name),
             "filename": str(file.path),
-            "read-only": True,
             "cache": _cache(disk),
             "locking": "on",
         },

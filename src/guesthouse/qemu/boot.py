@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from guesthouse.qemu.block import DiskFile
@@ -57,7 +57,8 @@ class Boot:
     `accelerator` is ``kvm`` or ``tcg``; `translation_mib` bounds TCG's cache of translated code, which is only
     used up as far as the guest runs different code. `family` is what the guest reads as its product family.
     `memory` is a file in place of anonymous memory. With `incoming` QEMU waits to be told where its state comes
-    from (`migration.restore`) instead of beginning at its firmware.
+    from (`migration.restore`) instead of beginning at its firmware; `networks`
+    are then the numbers that the state has for its networks, by MAC address.
     """
 
     id: str
@@ -74,5 +75,6 @@ class Boot:
     family: str = ""
     memory: MemoryFile | None = None
     incoming: bool = False
+    networks: Mapping[str, int] = field(default_factory=dict)
     translation_mib: int = 128
     binary: str = "qemu-system-x86_64"

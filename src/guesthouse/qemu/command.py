@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guesthouse.model.errors import Invalid, NotFound
+from guesthouse.qemu import networks
 from guesthouse.qemu.block import DiskFile, blockdev
 from guesthouse.qemu.boot import Bios, Boot, Direct, Uefi
 from guesthouse.qemu.devices import Mapping, Screen, Seed
@@ -151,8 +152,8 @@ def _backends(placed: Placed, boot: Boot) -> Options:
     for device in placed.devices:
         for thing in device.objects():
             yield ("-object", _json(thing))
-    for nic in placed.nics:
-        yield ("-netdev", _json(nic.backend(boot.name)))
+    for backend in networks.backends(placed, boot.name, boot.networks):
+        yield ("-netdev", _json(backend))
     for disk in placed.disks:
         yield ("-blockdev", _json(blockdev(disk, _file(boot, disk.disk))))
     if placed.get("seed") is not None:

@@ -3,9 +3,9 @@
 Rules
 -----
 1. Two trees are at hand: `live`, which QEMU has, and `placed`, which it is to have (``place(spec, live)``).
-2. Plugging is a sequence of commands; when one fails, `forget_disk` or `forget_nic` undoes those before it.
+2. Plugging is a sequence of commands; when one fails, `nodes.forget` or `forget_nic` undoes those before it.
 3. Unplugging is a request: the guest lets go, QEMU says ``DEVICE_DELETED`` with the device's id, and only then
-   is the backend free (`forget_disk`, `forget_nic`). A guest that refuses makes QEMU say
+   is the backend free (`nodes.forget`, `forget_nic`). A guest that refuses makes QEMU say
    ``DEVICE_UNPLUG_GUEST_ERROR``; one that does not run says nothing.
 """
 
@@ -37,14 +37,9 @@ def unplug_disk(live: Placed, disk: str) -> Command:
     return Command("device_del", {"id": live.disk(disk).id})
 
 
-def forget_disk(placed: Placed, disk: str) -> Command:
-    """Close a disk's file, once its device is gone."""
-    return Command("blockdev-del", {"node-name": placed.disk(disk).node})
-
-
-def grow_disk(live: Placed, disk: str, size_bytes: int) -> Command:
-    """Make a disk larger; the guest sees the new size at once."""
-    return Command("block_resize", {"node-name": live.disk(disk).node, "size": size_bytes})
+def grow_disk(node: str, size_bytes: int) -> Command:
+    """Make a disk larger, by the node that is written to; the guest sees the new size at once."""
+    return Command("block_resize", {"node-name": node, "size": size_bytes})
 
 
 def plug_seed(seed: Seed, path: Path) -> tuple[Command, ...]:

@@ -1,8 +1,8 @@
-"""What we read of a disk of our own: its virtual size, without a program's help.
+"""What we read of a disk of our own: its virtual size and what it lies on, without a program's help.
 
 A disk's header was made by us, but a QEMU wrote to the file since, and its guest is a stranger. So a header that
-now points to another file is refused before any program opens it. What lies under a disk is never taken from
-its header either: it is named anew each time.
+now points to another file for its data is refused before any program opens it. What lies under a disk is named anew
+each time; its header only tells which of the disk's own layers that is.
 
 Source: QEMU's docs/interop/qcow2.txt, "Header" and "incompatible_features".
 """
@@ -15,7 +15,11 @@ from guesthouse.model.errors import Failed
 from guesthouse.model.machine import DiskFormat
 
 HEADER_BYTES = 104
+CLUSTER_BYTES = 1 << 16
+"""qemu-img's own choice: header, its extensions and the name of what lies under the disk are in the first cluster."""
 _HEADER = struct.Struct(">4sI16xQ40xQ")  # magic, version, virtual size, incompatible features
+_NAMES = struct.Struct(">8xQI")  # magic and version, offset and length of the backing file's name
+_LONGEST_NAME = 1023
 _MAGIC = b"QFI\xfb"
 _EXTERNAL_DATA = 1 << 2
 
@@ -32,3 +36,16 @@ def virtual_bytes(format: DiskFormat, head: bytes, file_bytes: int) -> int:
     if incompatible & _EXTERNAL_DATA:
         raise Failed("the disk's header names another file for its data: we never made it so", field="data-file")
     return int(size)
+
+
+def backing_name(head: bytes) -> str:
+    """The name of the file under it that a qcow2 header has, empty where it has none; `head` is its first cluster.
+
+    Only to be compared with names that we know: nobody opens what is called so in a header.
+    """
+    if len(head) < _NAMES.size:
+        return ""
+    offset, length = _NAMES.unpack_from(head)
+    if not offset or length > _LONGEST_NAME or offset + length > len(head):
+        return ""
+    return head[offset : offset + length].decode(errors="replace")

@@ -25,7 +25,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `spec` is what the process realises: its NICs carry only the forwards that are set. `forwards` has them by
     MAC with the host's real ports, `forwards_before` those of the run before, to choose the same ports again.
-    `forked`: it began as a fork of a template; `unfinished`: it is about to, and has not all of this yet.
+    `networks` has the numbers of its networks by MAC (`qemu.networks`).
+    `forked`: it began as a fork of a template; `restored`: it went on from a snapshot; `unfinished`: it is about to,
+    and has not all of this yet.
     """
 
     placed: Placed
@@ -36,7 +38,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     forwards: dict[str, tuple[Forward, ...]] = {}
     forwards_before: dict[str, tuple[Forward, ...]] = {}
+    networks: dict[str, int] = {}
     forked: bool = False
+    restored: bool = False
     unfinished: bool = False
 
 
@@ -73,6 +77,16 @@ class Folder:
     def forked(self) -> Path:
         """There once the machine has been forked from its template: it boots at every later start."""
         return self.path / "forked"
+
+    @property
+    def restored(self) -> Path:
+        """The epoch of the last revert that a start has gone on from: every later start is a boot."""
+        return self.path / "restored"
+
+    @property
+    def snapshotting(self) -> Path:
+        """What is being done to the running machine for a snapshot, and must not stay if we are killed."""
+        return self.path / "snapshotting.json"
 
     @property
     def stage(self) -> Path:
@@ -160,6 +174,14 @@ class Folder:
                 subject=f"machine {self.machine}",
                 hint="it was written by another version of guesthouse; run that one",
             ) from error
+
+    def remember_restored(self, epoch: int) -> None:
+        """Write down that a start has gone on from what this restore epoch went back to."""
+        write_whole(self.restored, str(epoch).encode())
+
+    def has_restored(self, epoch: int) -> bool:
+        """Whether that was written down."""
+        return self.restored.exists() and self.restored.read_bytes() == str(epoch).encode()
 
     def write_record(self, record: Record) -> None:
         """Replace the record. It outlives the daemon, not a power cut: that ends QEMU too."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.machines import process
 from guesthouse.host.machines.folder import Folder
+from guesthouse.host.machines.layering import written_layers
 from guesthouse.host.machines.qmp import Gone, Refused
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.seed import public_of
+from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.model.errors import TimedOut
 from guesthouse.model.machine import Stage
+from guesthouse.model.resources import Disk
 from guesthouse.qemu.messages import BALLOON, STATUS
 
 UNRESPONSIVE = "unresponsive"
@@ -29,12 +33,13 @@ class Observer:
 
     runs: Runs
     disks: DiskFiles
+    snapshots: SnapshotShelf
 
     async def observe(self, desired: Desired) -> Observed:
         """The machine as it is; adopts a process that an earlier daemon left running."""
         folder = self.runs.folder(desired.machine.id)
-        seen = await self._process(folder)
-        known = (*desired.disks, *desired.leaving)
+        known = (*desired.disks, *desired.leaving, *desired.aside)
+        seen = await self._process(folder, known)
         disks = {disk.id: found for disk in known if (found := self.disks.see(disk)) is not None}
         return Observed(
             disks=disks,
@@ -42,14 +47,15 @@ class Observer:
             seeded=folder.seed.is_file(),
             host_key=_host_key(folder),
             process=seen,
+            snapshots=self.snapshots.see(desired.snapshots),
         )
 
-    async def _process(self, folder: Folder) -> ProcessSeen | None:
+    async def _process(self, folder: Folder, disks: Iterable[Disk]) -> ProcessSeen | None:
         try:
             run = await self.runs.find(folder.machine)
             if run is None:
                 return None
-            return await _see(run)
+            return await _see(run, await written_layers(run, self.disks, disks))
         except Gone:
             await self._gone(folder)
             return None
@@ -68,7 +74,7 @@ class Observer:
                     raise TimedOut("QEMU hung up and does not end") from error
 
 
-async def _see(run: Run) -> ProcessSeen:
+async def _see(run: Run, layers: dict[str, str]) -> ProcessSeen:
     record = run.record
     status, actual_mib = await asyncio.gather(run.monitor.execute(STATUS), _actual_mib(run))
     return ProcessSeen(
@@ -86,6 +92,7 @@ async def _see(run: Run) -> ProcessSeen:
         stage=run.stages.stage,
         outcome=run.stages.outcome,
         forked=record.forked,
+        layers=layers,
     )
 
 

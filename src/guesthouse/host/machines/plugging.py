@@ -18,13 +18,15 @@ from typing import Any
 import msgspec
 
 from guesthouse.host.machines.folder import Record
+from guesthouse.host.machines.layering import forget_all
 from guesthouse.host.machines.qmp import Refused
 from guesthouse.host.machines.run import Run
 from guesthouse.model.errors import NotFound, TimedOut
 from guesthouse.model.machine import DiskSpec, MachineSpec, NicSpec
-from guesthouse.qemu import hotplug
+from guesthouse.qemu import hotplug, networks
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.messages import Command
+from guesthouse.qemu.nodes import forget
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
@@ -38,11 +40,11 @@ async def plug_disk(run: Run, disk: DiskSpec, file: DiskFile) -> None:
     spec = msgspec.structs.replace(run.record.spec, disks=(*run.record.spec.disks, disk))
     placed, devices = _place(run.record, spec), await _devices(run)
     if placed.disk(disk.disk).id not in devices:
-        forget = hotplug.forget_disk(placed, disk.disk)
-        await _undo(run, forget)
+        device = placed.disk(disk.disk)
+        await forget_all(run, device)
         live = _only(run.record.placed, devices)
         run.remember(msgspec.structs.replace(run.record, placed=placed))
-        await _all_or_nothing(run, hotplug.plug_disk(placed, disk.disk, file, live=live), forget)
+        await _all_or_nothing(run, hotplug.plug_disk(placed, disk.disk, file, live=live), forget(device.node))
     _realise(run, spec)
 
 
@@ -51,7 +53,7 @@ async def unplug_disk(run: Run, disk: DiskSpec) -> None:
     live = run.record.placed
     with contextlib.suppress(NotFound):
         await _let_go(run, live.disk(disk.disk).id, hotplug.unplug_disk(live, disk.disk), f"disk {disk.name}")
-        await _undo(run, hotplug.forget_disk(live, disk.disk))
+        await forget_all(run, live.disk(disk.disk))
     disks = tuple(has for has in run.record.spec.disks if has.disk != disk.disk)
     _realise(run, msgspec.structs.replace(run.record.spec, disks=disks))
 
@@ -62,10 +64,11 @@ async def plug_nic(run: Run, nic: NicSpec, hostname: str) -> None:
     spec = msgspec.structs.replace(run.record.spec, nics=(*run.record.spec.nics, bare))
     placed = _place(run.record, spec)
     if placed.nic(nic.mac).id not in await _devices(run):
-        forget = hotplug.forget_nic(placed, nic.mac)
-        await _undo(run, forget)
-        run.remember(msgspec.structs.replace(run.record, placed=placed))
-        await _all_or_nothing(run, hotplug.plug_nic(placed, nic.mac, hostname), forget)
+        undo = hotplug.forget_nic(placed, nic.mac)
+        await _undo(run, undo)
+        numbers = networks.with_one_more(_numbers(run, without=nic.mac), nic.mac)
+        run.remember(msgspec.structs.replace(run.record, placed=placed, networks=numbers))
+        await _all_or_nothing(run, hotplug.plug_nic(placed, nic.mac, hostname), undo)
     _realise(run, spec)
 
 
@@ -77,8 +80,18 @@ async def unplug_nic(run: Run, nic: NicSpec) -> None:
         await _undo(run, hotplug.forget_nic(live, nic.mac))
     nics = tuple(has for has in run.record.spec.nics if has.mac != nic.mac)
     forwards = {mac: row for mac, row in run.record.forwards.items() if mac != nic.mac}
-    run.remember(msgspec.structs.replace(run.record, forwards=forwards))
+    run.remember(msgspec.structs.replace(run.record, forwards=forwards, networks=_numbers(run, without=nic.mac)))
     _realise(run, msgspec.structs.replace(run.record.spec, nics=nics))
+
+
+async def live_tree(run: Run) -> Placed:
+    """The tree that QEMU has, without what a killed daemon had only meant to plug."""
+    return _only(run.record.placed, await _devices(run))
+
+
+def _numbers(run: Run, *, without: str) -> dict[str, int]:
+    """The numbers of the networks that there are beside this one."""
+    return {mac: number for mac, number in run.record.networks.items() if mac != without}
 
 
 async def _devices(run: Run) -> set[str]:

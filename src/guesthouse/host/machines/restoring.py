@@ -1,14 +1,15 @@
-"""Forking a machine: its QEMU begins with another one's memory and goes on where that stood still.
+"""A QEMU that begins with saved memory and goes on where that stood still: a fork of a template, or a snapshot again.
 
 Rules
 -----
-1. The tree is that of the frozen machine, address by address; what the fork has beyond it (its seed, its NICs, more
-   disks) is plugged before the vCPUs run.
-2. Nothing half forked stays: a QEMU that does not come so far is ended.
+1. A snapshot is restored into the very tree that it was taken of. A fork's tree is that of the frozen machine, address
+   by address; what the fork has beyond it (its seed, its NICs, more disks) is plugged before the vCPUs run.
+2. Nothing half restored stays: a QEMU that does not come so far is ended.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from guesthouse.host.frozen.pool import Frozen
 from guesthouse.host.machines.ignition import Bound, Ignition, Lit
 from guesthouse.host.machines.qmp import Gone
 from guesthouse.host.race import first_of
+from guesthouse.host.snapshots.folder import Saved
 from guesthouse.model.errors import Failed
-from guesthouse.qemu import hotplug, migration
+from guesthouse.qemu import hotplug, migration, networks
 from guesthouse.qemu.boot import Boot, MemoryFile
 from guesthouse.qemu.devices import DiskDevice, NicDevice, ScsiController, Seed
 from guesthouse.qemu.messages import Command
@@ -41,9 +43,7 @@ async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot]
 
     lit = await ignition.light(cold, with_memory, (frozen.memory, frozen.state))
     try:
-        if (status := await _restored(lit, frozen.state)) != "completed":
-            said = read_end(ignition.folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace").strip()
-            raise Failed(f"the frozen state could not be restored: {said.splitlines()[-1] if said else status}")
+        await _load(ignition, lit, frozen.state, migration.MEMORY_STAYS)
         ignition.reached("restored")
         for command in _rest(placed, cold, lit.boot):
             await lit.monitor.execute(command)
@@ -54,7 +54,35 @@ async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot]
     return lit
 
 
-async def _restored(lit: Lit, state: int) -> str:
+async def restore(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], state: Path) -> Lit:
+    """A QEMU with memory and devices of a snapshot, its vCPUs standing still. Raises `Failed` when that cannot be."""
+
+    def waiting(bound: Bound) -> Boot:
+        return replace(boot(bound), incoming=True, networks=saved.networks)
+
+    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lit = await ignition.light(saved.placed, waiting, (descriptor,))
+        try:
+            await _load(ignition, lit, descriptor)
+            for command in networks.without_fillers(saved.networks):
+                await lit.monitor.execute(command)
+            ignition.reached("restored")
+        except BaseException:
+            await lit.end()
+            raise
+    finally:
+        os.close(descriptor)
+    return lit
+
+
+async def _load(ignition: Ignition, lit: Lit, state: int, *capabilities: str) -> None:
+    if (status := await _loaded(lit, state, capabilities)) != "completed":
+        said = read_end(ignition.folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace").strip()
+        raise Failed(f"the saved state could not be restored: {said.splitlines()[-1] if said else status}")
+
+
+async def _loaded(lit: Lit, state: int, capabilities: tuple[str, ...]) -> str:
     """How the restoring ended. A QEMU that cannot restore says so in its log and exits."""
     ended = "failed"
 
@@ -65,7 +93,7 @@ async def _restored(lit: Lit, state: int) -> str:
 
     with lit.monitor.listen(migration.EVENT) as next_event:
         try:
-            await lit.monitor.execute(migration.capabilities(migration.MEMORY_STAYS))
+            await lit.monitor.execute(migration.capabilities(*capabilities))
             await lit.monitor.execute(migration.restore(state))
             await first_of(follow(), lit.process.ended.wait())
         except Gone:

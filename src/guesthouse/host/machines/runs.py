@@ -13,6 +13,7 @@ from pathlib import Path
 from guesthouse.host.feed import Feed
 from guesthouse.host.machines import process, qmp
 from guesthouse.host.machines.folder import Folder, Record
+from guesthouse.host.machines.interrupted import recover
 from guesthouse.host.machines.process import Process
 from guesthouse.host.machines.qmp import Gone, Monitor
 from guesthouse.host.machines.run import Run
@@ -104,13 +105,16 @@ class Runs:
             await released(folder)
             return None
         if record.unfinished:
-            # A fork that an earlier daemon had not finished: its vCPUs never ran, and nobody knows what it has.
+            # What an earlier daemon had not finished restoring: its vCPUs never ran, and nobody knows what it has.
             running.kill()
             await running.ended.wait()
             await monitor.close()
             return None
+        if record.restored:
+            folder.remember_restored(record.restart_epoch)
         run = self.hold(folder, running, monitor, record)
         try:
+            await recover(run)
             await run.look_around()
         except Gone:
             await running.ended.wait()

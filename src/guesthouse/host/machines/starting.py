@@ -2,11 +2,12 @@
 
 Rules
 -----
-1. The order is lock, record, sockets, process, greeting, forwards. `POINTS` names what lies between, `FORK_POINTS` that
-   of a fork; a test ends the daemon at each of them.
+1. The order is lock, record, sockets, process, greeting, forwards. `POINTS` names what lies between, `FORK_POINTS` and
+   `RESTORE_POINTS` those of a fork and of a restore; a test ends the daemon at each of them.
 2. The first start of a machine with a template is a fork of that, where it fits; every other one is a boot. That it
    was forked is written down (`Folder.forked`) before its vCPUs run for the first time: they never do so twice.
-3. A fork that a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
+3. The first start after a revert to memory goes on from that (`reverting`); should that fail, so does the start.
+4. What a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from guesthouse.host.disks import DiskFiles
 from guesthouse.host.durable import write_whole
 from guesthouse.host.frozen.pool import Frozen, Pool
 from guesthouse.host.kvm import Kvm
-from guesthouse.host.machines import firmware
+from guesthouse.host.machines import firmware, interrupted
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.machines.forwarding import chosen, set_first_forwards
 from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
 from guesthouse.host.machines.process import prepare_files
-from guesthouse.host.machines.restoring import fork
+from guesthouse.host.machines.restoring import fork, restore
+from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.snapshots.folder import Saved
+from guesthouse.host.stages import keep as keep_stage
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineSpec
-from guesthouse.qemu import hotplug
+from guesthouse.qemu import hotplug, networks
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.boot import Boot
 from guesthouse.qemu.capabilities import Capabilities
@@ -44,6 +48,7 @@ from guesthouse.qemu.place import place
 _LOG = logging.getLogger(__name__)
 POINTS = ("locked", "recorded", "bound", "spawned", "greeted")
 FORK_POINTS = (*POINTS, "restored", "plugged", "forked")
+RESTORE_POINTS = (*POINTS, "restored", "finished", "remembered")
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Starter:
     emulator: Emulator
     kvm: Kvm
     pool: Pool
+    reverter: Reverter
     clock: Callable[[], float]
     reached: Callable[[str], None]
 
@@ -73,22 +79,29 @@ class Starter:
         capabilities, accelerator = await self.emulator.capabilities(), await self.kvm.accelerator()
         async with locked(folder) as lock:
             self.reached("locked")
-            record = self._record(desired, folder.read_record(), accelerator, capabilities)
+            last = folder.read_record()
+            saved = await self.reverter.next_start(desired, folder, last)
+            record = self._record(desired, last, accelerator, capabilities, saved)
             files = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
             boot = self._boot(desired, folder, files, accelerator, capabilities)
             self._hand_over(desired, folder)
-            frozen = await self._frozen(desired, folder, record)
-            folder.write_record(msgspec.structs.replace(record, unfinished=frozen is not None))
+            frozen = None if saved else await self._frozen(desired, folder, record)
+            unfinished = frozen is not None or saved is not None
+            folder.write_record(msgspec.structs.replace(record, unfinished=unfinished))
             self.reached("recorded")
             who = identity.identity_of(folder.path, desired.project_number, kvm=accelerator == "kvm")
             ignition = Ignition(folder, lock, who, self.reached)
-            if frozen is not None:
+            if saved is not None:
+                lit = await self._restore(ignition, record, boot, saved, desired)
+            elif frozen is not None:
                 lit, record = await self._fork(ignition, record, boot, frozen, desired)
             else:
                 lit = await ignition.light(record.placed, boot)
         run = self.runs.hold(folder, lit.process, lit.monitor, record)
+        if record.restored:
+            await run.look_around()
         for nic in machine.spec.nics:
-            if nic.forwards:
+            if nic.mac in record.forwards:
                 await set_first_forwards(run, nic)
 
     async def _frozen(self, desired: Desired, folder: Folder, record: Record) -> Frozen | None:
@@ -110,7 +123,8 @@ class Starter:
             lit = await fork(ignition, record.placed, boot, frozen)
             for disk in desired.disks:
                 if disk.template:  # the guest still knows the size that the frozen disk had
-                    await lit.monitor.execute(hotplug.grow_disk(record.placed, disk.id, disk.size_mib << 20))
+                    node = record.placed.disk(disk.id).node
+                    await lit.monitor.execute(hotplug.grow_disk(node, disk.size_mib << 20))
         except (GuesthouseError, OSError) as error:
             _LOG.warning("machine %s boots: it could not be forked: %s", desired.machine.name, error)
             folder.write_record(record)
@@ -122,6 +136,23 @@ class Starter:
         self.reached("forked")
         folder.write_record(record)
         return lit, record
+
+    async def _restore(
+        self, ignition: Ignition, record: Record, boot: Callable[[Bound], Boot], saved: Saved, desired: Desired
+    ) -> Lit:
+        """Go on from a snapshot's memory, and write down that it was done; nobody else does it again."""
+        machine, folder = desired.machine, ignition.folder
+        lit = await restore(ignition, saved, boot, self.reverter.state(machine.restore).state)
+        try:
+            keep_stage(folder, msgspec.structs.replace(saved.stage, started_at=record.started_at))
+            folder.write_record(record)
+            self.reached("finished")
+            folder.remember_restored(machine.restore_epoch)
+            self.reached("remembered")
+        except BaseException:
+            await lit.end()
+            raise
+        return lit
 
     def _boot(
         self,
@@ -147,18 +178,34 @@ class Starter:
             binary=self.emulator.binary,
         )
 
-    def _record(self, desired: Desired, old: Record | None, accelerator: str, capabilities: Capabilities) -> Record:
+    def _record(
+        self,
+        desired: Desired,
+        old: Record | None,
+        accelerator: str,
+        capabilities: Capabilities,
+        saved: Saved | None,
+    ) -> Record:
         spec = desired.machine.spec
         before = (old.forwards_before | old.forwards) if old else {}
+        if saved is not None:
+            placed = saved.placed
+        else:
+            placed = place(spec, old.placed if old else None, machine_type=capabilities.machine_type())
+        has = {nic.mac for nic in placed.nics}
         return Record(
-            placed=place(spec, old.placed if old else None, machine_type=capabilities.machine_type()),
-            spec=_without_forwards(spec),
+            placed=placed,
+            spec=_without_forwards(saved.spec if saved else spec),
             restart_epoch=desired.machine.restart_epoch,
-            boot_memory_mib=spec.memory_mib,
+            boot_memory_mib=placed.memory_mib,
             accelerator=accelerator,
             started_at=self.clock(),
-            forwards={nic.mac: chosen(nic, before.get(nic.mac, ())) for nic in spec.nics if nic.forwards},
+            forwards={
+                nic.mac: chosen(nic, before.get(nic.mac, ())) for nic in spec.nics if nic.forwards and nic.mac in has
+            },
             forwards_before=before,
+            networks=saved.networks if saved else networks.at_start(placed),
+            restored=saved is not None,
         )
 
     def _hand_over(self, desired: Desired, folder: Folder) -> None:
@@ -178,6 +225,9 @@ class Starter:
         if folder.variables.exists():
             own.append(folder.variables)
         identity.give_to_machine(folder.path, *own)
+        for disk in desired.disks:
+            identity.let_read(folder.path, *self.disks.frozen(disk))
+        interrupted.unmark(folder)
 
 
 def _without_forwards(spec: MachineSpec) -> MachineSpec:

@@ -20,20 +20,25 @@ import msgspec
 
 from guesthouse.decide.observed import Desired
 from guesthouse.decide.steps import (
+    GiveWay,
     GrowDisk,
     Kill,
     MakeDisk,
+    MergeLayer,
     Pause,
     PlugDisk,
     PlugNic,
     RemoveDisk,
     RemoveFolder,
+    RemoveLayer,
+    RemoveSnapshot,
     Resume,
     SetForwards,
     SetMemory,
     Shutdown,
     Start,
     Step,
+    TakeSnapshot,
     UnplugDisk,
     UnplugNic,
     WriteSeed,
@@ -44,16 +49,22 @@ from guesthouse.host.durable import write_whole
 from guesthouse.host.machines import plugging
 from guesthouse.host.machines.ending import kill, shut_down
 from guesthouse.host.machines.forwarding import set_forwards
+from guesthouse.host.machines.layering import forget_unused
+from guesthouse.host.machines.merging import merge_live
+from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.seed import keep_host_key, keep_random_seed, render_seed
+from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.model.errors import Conflict
 from guesthouse.model.house import House
 from guesthouse.model.machine import DiskSpec
 from guesthouse.ports import Progress
 from guesthouse.qemu import hotplug
 from guesthouse.qemu.messages import PAUSE, RESUME
+from guesthouse.qemu.nodes import written_to
 
 _MIB = 1 << 20
 
@@ -66,6 +77,9 @@ class Hands:
     runs: Runs
     disks: DiskFiles
     starter: Starter
+    reverter: Reverter
+    snapshotter: Snapshotter
+    snapshots: SnapshotShelf
 
     async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
         """Do one step; see `ports.MachineHost`."""
@@ -86,7 +100,8 @@ async def _make_disk(hands: Hands, step: MakeDisk, desired: Desired, progress: P
 async def _grow_disk(hands: Hands, step: GrowDisk, desired: Desired, progress: Progress) -> None:
     run = await hands.runs.find(desired.machine.id)
     if run is not None and any(disk.disk == step.disk.id for disk in run.record.spec.disks):
-        await run.monitor.execute(hotplug.grow_disk(run.record.placed, step.disk.id, step.disk.size_mib * _MIB))
+        node = await run.monitor.execute(written_to(run.record.placed.disk(step.disk.id)))
+        await run.monitor.execute(hotplug.grow_disk(node, step.disk.size_mib * _MIB))
     else:
         await hands.disks.grow(step.disk, step.disk.size_mib, desired.images)
 
@@ -122,24 +137,25 @@ async def _kill(hands: Hands, step: Kill, desired: Desired, progress: Progress) 
 
 
 def _take_back(hands: Hands, desired: Desired) -> None:
-    identity.take_back(*(hands.disks.path(disk) for disk in desired.disks))
+    for disk in desired.disks:
+        identity.take_back(*hands.disks.all_files(disk.id))
 
 
 async def _plug_disk(hands: Hands, step: PlugDisk, desired: Desired, progress: Progress) -> None:
     run = await hands.running(desired)
     disk = next(disk for disk in desired.disks if disk.id == step.disk.disk)
-    path = hands.disks.path(disk)
-    identity.give_to_machine(run.folder.path, path)
+    identity.give_to_machine(run.folder.path, hands.disks.path(disk))
+    identity.let_read(run.folder.path, *hands.disks.frozen(disk))
     try:
         await plugging.plug_disk(run, step.disk, hands.disks.file(disk, desired.images))
     except BaseException:
-        identity.take_back(path)
+        identity.take_back(*hands.disks.all_files(disk.id))
         raise
 
 
 async def _unplug_disk(hands: Hands, step: UnplugDisk, desired: Desired, progress: Progress) -> None:
     await plugging.unplug_disk(await hands.running(desired), step.disk)
-    identity.take_back(hands.house.disks / f"{step.disk.disk}.{step.disk.format.value}")
+    identity.take_back(*hands.disks.all_files(step.disk.disk))
 
 
 async def _plug_nic(hands: Hands, step: PlugNic, desired: Desired, progress: Progress) -> None:
@@ -170,9 +186,37 @@ async def _remove_disk(hands: Hands, step: RemoveDisk, desired: Desired, progres
 
 
 async def _remove_folder(hands: Hands, step: RemoveFolder, desired: Desired, progress: Progress) -> None:
-    identity.take_back(*(hands.disks.path(disk) for disk in desired.disks))
+    _take_back(hands, desired)
     folder = hands.runs.folder(desired.machine.id)
     await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
+
+
+async def _take_snapshot(hands: Hands, step: TakeSnapshot, desired: Desired, progress: Progress) -> None:
+    await hands.snapshotter.take(step.snapshot, desired, progress)
+
+
+async def _give_way(hands: Hands, step: GiveWay, desired: Desired, progress: Progress) -> None:
+    await hands.reverter.check(step.snapshot, desired)
+    await kill(hands.runs, hands.runs.folder(desired.machine.id))
+    _take_back(hands, desired)
+
+
+async def _merge_layer(hands: Hands, step: MergeLayer, desired: Desired, progress: Progress) -> None:
+    run = await hands.runs.find(desired.machine.id)
+    if run is None or not await merge_live(run, hands.disks, step.disk, step.layer, desired.images, progress):
+        await hands.disks.merge(step.disk, step.layer, desired.images, progress)
+
+
+async def _remove_layer(hands: Hands, step: RemoveLayer, desired: Desired, progress: Progress) -> None:
+    run = await hands.runs.find(desired.machine.id)
+    if run is not None and any(disk.disk == step.disk.id for disk in run.record.spec.disks):
+        # A merge that was broken off may have left it open.
+        await forget_unused(run, hands.disks, step.disk, run.record.placed.disk(step.disk.id))
+    hands.disks.remove_layer(step.disk, step.layer)
+
+
+async def _remove_snapshot(hands: Hands, step: RemoveSnapshot, desired: Desired, progress: Progress) -> None:
+    await asyncio.to_thread(hands.snapshots.remove, step.snapshot.id)
 
 
 _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[None]]] = {
@@ -192,4 +236,9 @@ _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[
     SetMemory: _set_memory,
     RemoveDisk: _remove_disk,
     RemoveFolder: _remove_folder,
+    TakeSnapshot: _take_snapshot,
+    GiveWay: _give_way,
+    MergeLayer: _merge_layer,
+    RemoveLayer: _remove_layer,
+    RemoveSnapshot: _remove_snapshot,
 }

@@ -1,0 +1,82 @@
+"""Going on from a snapshot: what is checked before anything is ended, and what a start takes from it.
+
+Rules
+-----
+1. The first start of a restore epoch goes on from the snapshot; that it did is written down (`Folder.restored`, and
+   before it the record) before its vCPUs can run. Every later start is a boot.
+2. A snapshot without memory gives back the UEFI variables, and the machine boots with them.
+3. What a state needs is looked at before the running process gives way: its facts, who wrote it, and all files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+from guesthouse.decide.observed import Desired
+from guesthouse.host.disks import DiskFiles
+from guesthouse.host.durable import put_in_place
+from guesthouse.host.frozen.box import ThisBox
+from guesthouse.host.machines.folder import Folder, Record
+from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
+from guesthouse.host.snapshots.shelf import SnapshotShelf
+from guesthouse.model.errors import Failed
+from guesthouse.model.resources import Snapshot
+
+
+@dataclass(frozen=True)
+class Reverter:
+    """What it takes to go back to snapshots."""
+
+    disks: DiskFiles
+    shelf: SnapshotShelf
+    box: ThisBox
+
+    async def check(self, snapshot: Snapshot, desired: Desired) -> Saved:
+        """What is to be restored; raises `Conflict` or `Failed` when it cannot be, here and now."""
+        folder = self.shelf.folder(snapshot.id)
+        saved = folder.read_saved(snapshot.name, await self.box.fingerprint())
+        disks = {disk.id: disk for disk in desired.disks}
+        for has in saved.spec.disks:
+            disk, held = disks.get(has.disk), snapshot.disks.get(has.disk)
+            if disk is None or held is None or held.layer not in self.disks.layers.find(disk):
+                raise Failed(
+                    f"snapshot {snapshot.name} needs disk {has.name}, which is gone",
+                    subject=f"snapshot {snapshot.name}",
+                )
+        return saved
+
+    async def next_start(self, desired: Desired, folder: Folder, last: Record | None) -> Saved | None:
+        """What the next start is to restore, None where it boots; the UEFI variables are those of the snapshot then.
+
+        `last` is the record of the last start. Raises as `check` does.
+        """
+        machine = desired.machine
+        if machine.restore_epoch != machine.restart_epoch or _is_done(folder, last, machine.restore_epoch):
+            return None
+        if desired.restore is not None:
+            saved = await self.check(desired.restore, desired)
+            _put_back_variables(self.shelf.folder(desired.restore.id), folder)
+            return saved
+        if machine.restore_epoch and machine.snapshot:
+            _put_back_variables(self.shelf.folder(machine.snapshot), folder)
+            folder.remember_restored(machine.restore_epoch)
+        return None
+
+    def state(self, snapshot: str) -> SnapshotFolder:
+        """Where the state of a snapshot lies."""
+        return self.shelf.folder(snapshot)
+
+
+def _is_done(folder: Folder, last: Record | None, epoch: int) -> bool:
+    if last is not None and last.restored and not last.unfinished and last.restart_epoch == epoch:
+        return True
+    return folder.has_restored(epoch)
+
+
+def _put_back_variables(snapshot: SnapshotFolder, folder: Folder) -> None:
+    if snapshot.variables.exists():
+        partial = folder.variables.with_name(folder.variables.name + ".partial")
+        shutil.copyfile(snapshot.variables, partial)
+        partial.chmod(0o600)
+        put_in_place(partial, folder.variables)

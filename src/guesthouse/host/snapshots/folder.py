@@ -1,0 +1,78 @@
+"""The folder of a snapshot, and what is written in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from guesthouse.host.frozen.box import Fingerprint
+from guesthouse.host.stages import Kept
+from guesthouse.model.errors import Conflict, Failed
+from guesthouse.model.machine import MachineSpec
+from guesthouse.qemu.placed import Placed
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What belongs to memory and devices: by whom they were saved, and what the process had and was.
+
+    `networks` are the numbers of its networks by MAC address (`qemu.networks`).
+    """
+
+    placed: Placed
+    spec: MachineSpec
+    by: Fingerprint
+    boot_memory_mib: int
+    stage: Kept
+    networks: dict[str, int]
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """``snapshot.json``. `pause_ms` is how long the guest stood still, `memory_bytes` the length of the state."""
+
+    pause_ms: int = 0
+    memory_bytes: int = 0
+    saved: Saved | None = None
+
+
+@dataclass(frozen=True)
+class SnapshotFolder:
+    """Where the files of one snapshot lie."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def variables(self) -> Path:
+        """The UEFI firmware's variables."""
+        return self.path / "efivars.fd"
+
+    @property
+    def facts(self) -> Path:
+        return self.path / "snapshot.json"
+
+    def read_facts(self) -> Facts:
+        """What is known of it; raises `Failed` when it is gone or damaged."""
+        try:
+            return msgspec.json.decode(self.facts.read_bytes(), type=Facts)
+        except (OSError, msgspec.DecodeError) as error:
+            raise Failed(f"snapshot {self.path.name} cannot be read: {error}") from error
+
+    def read_saved(self, name: str, now: Fingerprint) -> Saved:
+        """What is to be restored here; raises `Failed` when it is damaged, `Conflict` when this box cannot."""
+        facts = self.read_facts()
+        if facts.saved is None:
+            raise Failed(f"snapshot {name} has no memory", subject=f"snapshot {name}")
+        if not self.state.is_file() or self.state.stat().st_size != facts.memory_bytes:
+            raise Failed(f"the memory of snapshot {name} is gone or cut off", subject=f"snapshot {name}")
+        if facts.saved.by != now:
+            raise Conflict(
+                f"snapshot {name} was taken by {facts.saved.by}; here is {now}",
+                subject=f"snapshot {name}",
+                hint="run what took it, or go back to its disks alone",
+            )
+        return facts.saved
