@@ -47,7 +47,7 @@ async def test_killed_at_every_step_of_one_that_is_taken(micro_image: BuiltImage
 
 async def test_as_users_ask_for_them(micro_image: BuiltImage) -> None:
     async with a_furnished_house(micro_image) as house, a_daemon(house):
-        await guest(house, "launch", "micro", "-n", "web", "-m", "128M", "--disk", "own:16M")
+        await guest(house, "launch", "micro", "-n", "web", "-m", "128M", "--disk", "16M")
         await guest(
             house, "exec", "web", "--", "sh", "-c", "echo 1 >/run/memory; echo one | dd of=/dev/vda conv=sync,fsync"
         )
