@@ -361,6 +361,22 @@ async def test_all_of_them_go_with_their_machine(store: Store) -> None:
         assert all(not seen.snapshots and not seen.disks for seen in host.machines.seen.values())
 
 
+async def test_a_disk_that_was_detached_outlasts_them_all_alone(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        for intent in (launch(disks=(DATA,)), take("one"), take("two"), intents.DiskDetach(disk="web-data")):
+            await do(engine, asker, intent)
+        disk = await disk_of(engine, asker)
+        await do(engine, asker, intents.Delete(machine="web"))
+        assert (await disk_of(engine, asker)).layers == {disk.layer: None}
+        (seen,) = host.machines.seen.values()
+        assert seen.disks[disk.id].layers == {disk.layer: None}
+        assert not seen.snapshots
+        await do(engine, asker, intents.DiskConvert(disk="web-data", format=DiskFormat.RAW))
+        assert (await disk_of(engine, asker)).layers == {}
+
+
 async def test_a_renamed_one_is_found_by_its_new_name(store: Store) -> None:
     async with at_work(store, FakeHost()) as (engine, asker):
         await with_image(engine, asker)

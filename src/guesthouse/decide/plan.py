@@ -104,7 +104,10 @@ def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     if desired.machine.deleting is Deleting.WITH_DISKS:
         going |= {disk.id: disk for disk in desired.disks}
     steps += [RemoveDisk(disk) for disk in going.values() if disk.id in observed.disks]
-    steps += [RemoveSnapshot(snapshot) for snapshot in desired.snapshots if snapshot.id in observed.snapshots]
+    for disk in desired.aside:
+        if (seen := observed.disks.get(disk.id)) is not None:
+            steps += upkeep_of(disk, seen, None)
+    steps += _unwanted(desired, observed)
     if observed.folder:
         steps.append(RemoveFolder())
     return tuple(steps)

@@ -51,6 +51,13 @@ async def forget_node(tx: Transaction, machine: Machine, snapshot: Snapshot) -> 
         await tx.snapshots.update(row.id, {}, parent=snapshot.parent)
 
 
+async def forget_all(tx: Transaction, machine: Machine) -> None:
+    """Want no snapshot of the machine any more: disks of theirs that it no longer has outlast it without them."""
+    for row in await tx.snapshots.scan(machine=machine.id):
+        await tx.snapshots.update(row.id, {}, state=SnapshotState.DELETING)
+    await tidy(tx, machine)
+
+
 async def forget_gone(tx: Transaction, machine: Machine, observed: Observed) -> None:
     """Delete the records of snapshots that were to go, and of which nothing is left."""
     for row in await tx.snapshots.scan(machine=machine.id, state=SnapshotState.DELETING):

@@ -22,6 +22,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_ports,
 )
 from guesthouse.engine.accept.templates import fitting
+from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
 from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
@@ -107,6 +108,7 @@ async def delete(desk: Desk, intent: intents.Delete) -> Operation:
     if intent.keep_disks:
         await _refuse_snapshots(desk, machine)
     await desk.clear_the_way(machine, Verb.DELETE)
+    await forget_all(desk.tx, machine)
     deleting = Deleting.KEEP_DISKS if intent.keep_disks else Deleting.WITH_DISKS
     return await desired(desk, machine, "machine.delete", deleting=deleting)
 
