@@ -76,10 +76,12 @@ async def a_host(**options: Any) -> AsyncIterator[tuple[House, LocalHost]]:
 
 
 @asynccontextmanager
-async def a_daemon(house: House, desired: Desired, point: str, binary: str = QEMU) -> AsyncIterator[int]:
-    """A daemon in a process of its own that has come to `point`; its process id."""
+async def a_daemon(
+    house: House, desired: Desired, point: str, binary: str = QEMU, *, whole: bool = False
+) -> AsyncIterator[int]:
+    """A daemon in a process of its own that has come to `point`; its process id. `whole`: of all the plan's steps."""
     daemon = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.host.daemon", str(house.home), binary, point,
+        sys.executable, "-m", "tests.host.daemon", str(house.home), binary, point, *(("all",) if whole else ()),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert daemon.stdin is not None

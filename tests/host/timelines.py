@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +15,9 @@ from guesthouse.model.machine import Bus, Power
 from guesthouse.model.resources import Disk, Held, Snapshot, SnapshotState
 
 # What `disk` finds a block device by: its serial number, wherever its bus shows it.
-_FIND = """for path in /sys/class/block/*; do
-if grep -qs {serial} $path/serial || grep -qs {serial} $path/device/vpd_pg80; then echo /dev/${{path##*/}}; fi; done"""
+_FIND = """while true; do for path in /sys/class/block/*; do
+if grep -qs {serial} $path/serial || grep -qs {serial} $path/device/vpd_pg80; then echo /dev/${{path##*/}}; exit; fi
+done; sleep 0.05; done"""
 
 
 def taking(desired: Desired, name: str = "one", **values: Any) -> tuple[Desired, Snapshot]:
@@ -143,23 +143,20 @@ class Timeline:
 
     async def write(self, disk: Disk, words: str, at_mib: int = 0) -> None:
         """Write words to a place on a disk, past the guest's cache."""
-        device = await self._device(disk)
+        device = await self.device(disk)
         place = f"bs=4096 seek={at_mib * 256} conv=notrunc,fsync"
         await self.shell(f"printf '%-4096s' '{words}' | dd of={device} {place} 2>/dev/null")
 
     async def read(self, disk: Disk, at_mib: int = 0) -> str:
         """The words at a place on a disk, as the disk has them."""
-        device = await self._device(disk)
+        device = await self.device(disk)
         place = f"bs=4096 skip={at_mib * 256} count=1"
         said = await self.shell(f"echo 3 >/proc/sys/vm/drop_caches; dd if={device} {place} 2>/dev/null | tr -d '\\0'")
         return said.strip()
 
-    async def _device(self, disk: Disk) -> str:
-        return (await self.shell(_FIND.format(serial=disk.id.replace("-", "")[:20]))).split()[0]
+    async def device(self, disk: Disk) -> str:
+        return (await self.shell(_FIND.format(serial=disk.id.replace("-", "")[:20]))).strip()
 
     def layers(self, disk: Disk) -> set[str]:
         """The names of the files of a disk."""
         return {path.name.removeprefix(f"{disk.id}.") for path in self.guest.house.disks.glob(f"{disk.id}.*")}
-
-
-Step = Callable[[], Any]

@@ -12,18 +12,19 @@ from guesthouse.ports import Progress
 from guesthouse.qemu import streaming
 from guesthouse.qemu.messages import Command
 
+MERGES = "merge-"
+"""With what the names of jobs begin that merge layers under running machines."""
 _LOOK_S = 0.5
 _CANCEL_TIMEOUT_S = 30.0
 
 
 async def follow(monitor: Monitor, job: str, start: Command, subject: str, progress: Progress) -> None:
-    """Start a job, or take up one of that name that an earlier daemon started, and wait for its end.
+    """Start a job and wait for its end.
 
     Raises `NoCapacity` or `Failed` when it could not do its work. Whoever is cancelled here cancels the job.
     """
     with monitor.listen(streaming.EVENT) as next_event:
-        if streaming.find(job, await monitor.execute(streaming.JOBS)) is None:
-            await monitor.execute(start)
+        await monitor.execute(start)
         try:
             await _until_concluded(monitor, job, next_event, progress)
         except BaseException:
@@ -33,6 +34,14 @@ async def follow(monitor: Monitor, job: str, start: Command, subject: str, progr
     await monitor.execute(streaming.dismiss(job))
     if ended is not None and (failure := streaming.failure(ended, subject)) is not None:
         raise failure
+
+
+async def break_off(monitor: Monitor, prefix: str) -> None:
+    """End the jobs whose names begin so, which an earlier daemon had started."""
+    with monitor.listen(streaming.EVENT) as next_event:
+        for job in await monitor.execute(streaming.JOBS):
+            if job["id"].startswith(prefix):
+                await _cancel(monitor, job["id"], next_event)
 
 
 async def _until_concluded(monitor: Monitor, job: str, next_event: Callable[[], Any], progress: Progress) -> None:
@@ -49,7 +58,8 @@ async def _until_concluded(monitor: Monitor, job: str, next_event: Callable[[], 
 
 async def _cancel(monitor: Monitor, job: str, next_event: Callable[[], Any]) -> None:
     with contextlib.suppress(Gone, Refused, TimeoutError):
-        await monitor.execute(streaming.cancel(job))
+        with contextlib.suppress(Refused):  # it has ended
+            await monitor.execute(streaming.cancel(job))
         async with asyncio.timeout(_CANCEL_TIMEOUT_S):
             await _until_concluded(monitor, job, next_event, _silent)
         await monitor.execute(streaming.dismiss(job))

@@ -4,6 +4,7 @@ Rules
 -----
 1. Before anything is done to a running machine that must not stay, a mark in its folder says what (`Mark`).
 2. Whoever adopts a machine with a mark ends the migration, lets vCPUs run that ran, and file systems be written to.
+   Merges are broken off: they cost nothing but time, and are done again where they are still wanted.
 3. A QEMU whose migration was completed has given its disks away and only gets them back by running: a machine that
    stood still is let run and stopped again by two commands sent as one.
 """
@@ -20,6 +21,7 @@ from guesthouse.host.durable import write_whole
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.qmp import Monitor, Refused
 from guesthouse.host.machines.run import Run
+from guesthouse.host.streaming import MERGES, break_off
 from guesthouse.model.errors import Conflict
 from guesthouse.qemu import migration
 from guesthouse.qemu.messages import PAUSE, RESUME, STATUS
@@ -47,7 +49,8 @@ def unmark(folder: Folder) -> None:
 
 
 async def recover(run: Run) -> None:
-    """Free a machine just adopted from what a killed daemon had begun; without a mark there is nothing."""
+    """Free a machine just adopted from what a killed daemon had begun."""
+    await break_off(run.monitor, MERGES)
     try:
         said = msgspec.json.decode(run.folder.snapshotting.read_bytes(), type=Mark)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -68,15 +71,17 @@ async def settle(monitor: Monitor, *, ran: bool) -> None:
     await go_on(monitor, ran=ran)
 
 
-async def go_on(monitor: Monitor, *, ran: bool) -> None:
-    """Let the vCPUs be as they were before a migration that has ended."""
+async def go_on(monitor: Monitor, *, ran: bool) -> bool:
+    """Let the vCPUs be as they were before a migration that has ended; whether they were told to run again."""
     # QEMU says that a migration has ended a moment before it has, and no event tells when.
     while (runstate := (await monitor.execute(STATUS))["status"]) == "finish-migrate":
         pass
     if ran and runstate in _STANDS_STILL:
         await monitor.execute(RESUME)
-    elif not ran and runstate == "postmigrate":
+        return True
+    if not ran and runstate == "postmigrate":
         await asyncio.gather(monitor.execute(RESUME), monitor.execute(PAUSE))
+    return False
 
 
 async def thaw(run: Run) -> None:

@@ -10,7 +10,7 @@ from guesthouse.host import identity
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.machines.layering import forget_unused, look
 from guesthouse.host.machines.run import Run
-from guesthouse.host.streaming import follow
+from guesthouse.host.streaming import MERGES, follow
 from guesthouse.model.errors import Failed
 from guesthouse.model.resources import Disk, Image
 from guesthouse.ports import Progress
@@ -40,7 +40,7 @@ async def merge_live(
     if under and not base:
         raise Failed(f"disk {disk.name}: {path.name} does not lie on {under.name}", subject=f"disk {disk.name}")
     name = os.path.relpath(under, path.parent) if under else ""
-    job = f"merge-{disk.id}-{layer}"
+    job = f"{MERGES}{disk.id}-{layer}"
     if node != written:
         identity.give_to_machine(run.folder.path, path)
     try:

@@ -64,8 +64,6 @@ class Saving:
                     if isinstance(error, OSError):
                         raise _meant(error) from error
                     raise
-                if self._ran:
-                    await self._until_resumed(next_event)
             # QEMU wrote through the same open file: its position is ours.
             length = os.lseek(descriptor, 0, os.SEEK_CUR)
             os.ftruncate(descriptor, length)
@@ -92,7 +90,9 @@ class Saving:
                 pass
         await self._check()
         self._reached("saved")
-        await go_on(monitor, ran=self._ran)
+        if await go_on(monitor, ran=self._ran):
+            while not self._resumed_at:
+                self._note(await next_event())
         self._reached("resumed")
 
     async def _until_waiting(self, next_event: Callable[[], Any], progress: Progress) -> None:
@@ -121,10 +121,6 @@ class Saving:
             if event["event"] == migration.EVENT:
                 return str(event["data"]["status"])
             self._note(event)
-
-    async def _until_resumed(self, next_event: Callable[[], Any]) -> None:
-        while not self._resumed_at:
-            self._note(await next_event())
 
     def _note(self, event: dict[str, Any]) -> None:
         at = event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6

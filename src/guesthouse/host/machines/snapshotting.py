@@ -78,8 +78,8 @@ class Snapshotter:
     ) -> Facts:
         disks = _held(run, snapshot, desired)
         written = await written_layers(run, self.disks, disks)
-        if any(written[disk.id] != snapshot.disks[disk.id].layer for disk in disks):
-            if snapshot.memory:
+        if any(written.get(disk.id) != snapshot.disks[disk.id].layer for disk in disks):
+            if snapshot.memory or any(written.get(disk.id) != disk.layer for disk in disks):
                 raise Failed(
                     f"snapshot {snapshot.name} was interrupted: its disks had gone on, its memory was not kept",
                     subject=f"snapshot {snapshot.name}",
@@ -107,8 +107,10 @@ class Snapshotter:
         placed, kept = await plugging.live_tree(run), run.stages.kept
         mark(run.folder, Mark(ran=ran))
         saving = Saving(run.monitor, ran=ran, switch=in_the_pause, reached=self.reached)
-        stood: Stood = await saving.save(partial.state, progress)
-        unmark(run.folder)
+        try:
+            stood: Stood = await saving.save(partial.state, progress)
+        finally:
+            unmark(run.folder)
         record = run.record
         saved = Saved(
             placed=placed,
