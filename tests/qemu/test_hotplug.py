@@ -12,7 +12,7 @@ from tests.qemu.scenarios import FOLDER, IMAGE, MACHINE_TYPE, disk, nic
 
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Bus, DiskFormat, Forward, MachineSpec, NicModel
-from guesthouse.qemu import hotplug, migration, nodes
+from guesthouse.qemu import hotplug, migration, nodes, streaming
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.devices import Mapping, Seed
 from guesthouse.qemu.messages import PAUSE, Command
@@ -29,6 +29,7 @@ FULL = place(
 FILE = DiskFile(FOLDER / "disk.qcow2", backing=DiskFile(IMAGE, backing=DiskFile(FOLDER / "base.raw", DiskFormat.RAW)))
 RAW = DiskFile(FOLDER / "unit.raw", DiskFormat.RAW)
 FORWARD = Forward(guest_port=22, host_port=2222)
+NEW_LAYER = f"{FULL.disk(DISK.disk).node}-s1"
 SEED = Seed(id="seed", seat=SEED_SEAT)
 MAC, E1000 = nic(1).mac, nic(2).mac
 
@@ -43,6 +44,24 @@ MESSAGES: dict[str, Callable[[], tuple[Command, ...]]] = {
     "plug-seed": lambda: hotplug.plug_seed(SEED, FOLDER / "seed.iso"),
     "freeze": lambda: (PAUSE, migration.capabilities(migration.MEMORY_STAYS), migration.save("state")),
     "restore": lambda: (migration.capabilities(migration.MEMORY_STAYS), migration.restore(14)),
+    "save-and-switch": lambda: (
+        migration.capabilities(migration.WAITS_BEFORE_END),
+        migration.parameters(40),
+        nodes.add_layer(FULL.disk(DISK.disk), NEW_LAYER, DiskFile(FOLDER / "disk.new.qcow2")),
+        migration.save("state"),
+        nodes.switch({FULL.disk(DISK.disk).node: NEW_LAYER}),
+        migration.GO_ON,
+        migration.CANCEL,
+    ),
+    "merge": lambda: (
+        nodes.written_to(FULL.disk(DISK.disk)),
+        nodes.NODES,
+        streaming.stream("merge-1", NEW_LAYER, f"{NEW_LAYER}-b1", "disk.qcow2", 64 << 20),
+        streaming.stream("merge-1", NEW_LAYER, "", ""),
+        streaming.cancel("merge-1"),
+        streaming.dismiss("merge-1"),
+        nodes.forget(NEW_LAYER),
+    ),
     "balloon": lambda: (hotplug.balloon(384),),
 }
 

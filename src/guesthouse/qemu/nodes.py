@@ -3,9 +3,9 @@
 Rules
 -----
 1. Nodes are called ``disk-X`` (the layer that the process began with), ``disk-X-b1``... (what lies under that) and
-   ``disk-X-s1``... (layers that came since, the newest with the greatest number); the file of each has ``-f`` after it.
-2. `disk-X` and `disk-X-sN` were added by us, one by one, and are taken away so, the newest first. What lies under
-   ``disk-X`` goes with the last one that stands on it.
+   ``disk-X-s1``... (layers that came since, in no order); the file of each has ``-f`` after its name.
+2. `disk-X` and `disk-X-sN` were added by us, one by one, and are taken away so, each when no other stands on it. What
+   lies under ``disk-X`` goes with the last one that stands on it.
 3. The node that a device writes to is its property ``drive``.
 
 Source: QEMU's qapi/block-core.json (query-named-block-nodes, blockdev-snapshot).
@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,16 @@ class Nodes:
 
     @property
     def added(self) -> tuple[str, ...]:
-        """Those that are to be taken away one by one, in that order."""
-        numbers = {number: node for node in self.files if (number := _number(self.disk, node)) is not None}
-        return tuple(numbers[number] for number in sorted(numbers, reverse=True))
+        """Those that are to be taken away one by one."""
+        return tuple(node for node in self.files if not node.startswith(f"{self.disk.node}-b"))
 
     def of(self, path: Path) -> str:
-        """The node of a file; the newest where several have it open, empty where none has."""
-        return next((node for node in (*self.added, *self.files) if self.files.get(node) == path), "")
+        """The node of a file; empty where none has it open."""
+        return next((node for node, file in self.files.items() if file == path), "")
 
     def next(self) -> str:
-        """A name for one more layer."""
-        taken = [number for node in self.files if (number := _number(self.disk, node)) is not None]
-        return f"{self.disk.node}-s{max(taken, default=0) + 1}"
+        """A name for one more layer; the least number that is free, for names are 31 characters at most."""
+        return next(name for number in count(1) if (name := f"{self.disk.node}-s{number}") not in self.files)
 
 
 def written_to(disk: DiskDevice) -> Command:
@@ -76,11 +75,3 @@ def switch(layers: Mapping[str, str]) -> Command:
     """Let every disk go on in a new layer, all at the same moment: from the node written to, to that of the layer."""
     actions = [{"type": "blockdev-snapshot", "data": {"node": node, "overlay": to}} for node, to in layers.items()]
     return Command("transaction", {"actions": actions})
-
-
-def _number(disk: DiskDevice, node: str) -> int | None:
-    """The rank of a node among those that were added by themselves; the first has 0."""
-    if node == disk.node:
-        return 0
-    found = re.fullmatch(rf"{re.escape(disk.node)}-s([0-9]+)", node)
-    return int(found[1]) if found else None

@@ -65,6 +65,17 @@ async def forget_unused(run: Run, files: DiskFiles, disk: Disk, device: DiskDevi
 
 
 async def _forget(run: Run, names: Iterable[str]) -> None:
-    for name in names:
-        with contextlib.suppress(Refused):  # something uses it still, and it goes with that
-            await run.monitor.execute(forget(name))
+    """Close nodes, each when no other stands on it; what something else uses stays."""
+    left = list(names)
+    while left:
+        staying = [name for name in left if not await _closes(run, name)]
+        if len(staying) == len(left):
+            return
+        left = staying
+
+
+async def _closes(run: Run, name: str) -> bool:
+    with contextlib.suppress(Refused):
+        await run.monitor.execute(forget(name))
+        return True
+    return False
