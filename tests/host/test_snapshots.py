@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.host.boxes import a_disk, a_host, changed, converge, folder_of, wanted
+from tests.host.boxes import a_disk, a_host, changed, converge, folder_of, new_id, wanted
 from tests.host.shelves import Shelf, configured
 from tests.host.timelines import Timeline, reverting, taken, taking
 from tests.patience import PATIENCE_S
@@ -23,11 +23,12 @@ from guesthouse.decide.observed import Observed, ProcessSeen
 from guesthouse.host import identity
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.local import open_host
+from guesthouse.host.machines import saving
 from guesthouse.host.machines.process import PROGRAMS
 from guesthouse.host.snapshots.folder import SnapshotFolder
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.machine import Bus, Deleting, DiskFormat, Firmware, Forward, NicSpec, Power, Stage
-from guesthouse.model.resources import Disk, Snapshot
+from guesthouse.model.resources import Disk, Image, Snapshot
 from guesthouse.qemu.messages import Command
 
 pytestmark = pytest.mark.vm
@@ -351,6 +352,67 @@ async def test_many_layers_stay_few(shelf: Shelf) -> None:
         assert run is not None
         told = await run.monitor.execute(Command("query-named-block-nodes", {"flat": True}))
         assert not [node for node in told if disk.id in node.get("file", "")]
+
+
+async def test_a_guest_that_writes_faster_than_its_memory_can_be_kept_stands_still_for_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "_CONVERGE_TIMEOUT_S", 0.0)
+    async with a_timeline(shelf) as line:
+        snapshot = await line.take()
+        assert (await observe(line)).snapshots[snapshot.id].pause_ms > 0
+        await counts(line)
+        await line.revert(snapshot)
+        await counts(line)
+
+
+async def test_a_disk_on_an_image_stays_on_it(shelf: Shelf) -> None:
+    image = Image(id=new_id(), project="p", name="data", disk="disk.qcow2", format="qcow2", virtual_mib=16, public=True)
+    (shelf.house.images / image.id).mkdir()
+    path = shelf.house.images / image.id / "disk.qcow2"
+    for argv in (("qemu-img", "create", "-q", "-f", "qcow2"), ("qemu-io", "-c", "write -P 0x41 8M 4k")):
+        subprocess.run((*argv, path, *(("16M",) if argv[0] == "qemu-img" else ())), check=True, capture_output=True)
+    untouched, disk = path.read_bytes(), a_disk(16, image=image.id)
+    async with open_host(shelf.house) as host:
+        desired = shelf.fork(disks=((disk, Bus.VIRTIO),))
+        async with configured(shelf, host, replace(desired, images=(*desired.images, image))) as guest:
+            line = Timeline(guest)
+            taken_at = [await line.take(f"s{number}", memory=False) for number in range(3)]
+            for number, snapshot in enumerate(taken_at):
+                await line.write(disk, f"number {number}", number)
+                await line.delete(snapshot)
+            assert len(line.layers(disk)) == 1
+            assert [await line.read(disk, number) for number in range(3)] == [f"number {n}" for n in range(3)]
+            assert await line.read(disk, 8) == "A" * 4096
+            (now,) = line.guest.desired.disks
+            described = await host.disks.describe(now, image)
+            assert [Path(name).name for name in described["chain"]] == [f"{disk.id}.{now.layer}.qcow2", "disk.qcow2"]
+            await line.power(Power.STOPPED)
+            await line.power(Power.RUNNING)
+            await line.guest.until(Stage.CONFIGURED)
+            assert await line.read(disk, 1) == "number 1"
+    assert path.read_bytes() == untouched
+
+
+async def test_uefi_variables_of_a_machine_that_was_not_started_since() -> None:
+    async with a_host() as (house, host):
+        desired = wanted(firmware=Firmware.UEFI, power=Power.PAUSED)
+        await converge(host, desired)
+        variables = folder_of(house, desired).variables
+        whole = variables.stat().st_size
+        desired = changed(desired, power=Power.STOPPED, stop_timeout_s=0)
+        await converge(host, desired)
+        variables.write_bytes(b"before".ljust(whole, b"\0"))
+        desired, snapshot = taking(desired)
+        await converge(host, desired)
+        desired = taken(desired, snapshot)
+        variables.write_bytes(b"after".ljust(whole, b"\0"))
+        desired = reverting(desired, desired.snapshots[-1])
+        await converge(host, desired)
+        desired, second = taking(desired, "two")
+        await converge(host, desired)
+        assert SnapshotFolder(house.snapshots / second.id).variables.read_bytes().startswith(b"before")
+        await converge(host, changed(desired, deleting=Deleting.WITH_DISKS))
 
 
 async def test_uefi_variables_come_back() -> None:

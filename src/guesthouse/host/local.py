@@ -116,7 +116,7 @@ async def open_host(
         shelf = SnapshotShelf(house)
         reverter = Reverter(files, shelf, box)
         starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
-        snapshotter = Snapshotter(runs, files, shelf, box, reached)
+        snapshotter = Snapshotter(runs, files, shelf, box, reverter, reached)
         hands = Hands(house, runs, files, starter, reverter, snapshotter, shelf)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:

@@ -79,7 +79,7 @@ async def restore(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot
 async def _load(ignition: Ignition, lit: Lit, state: int, *capabilities: str) -> None:
     if (status := await _loaded(lit, state, capabilities)) != "completed":
         said = read_end(ignition.folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace").strip()
-        raise Failed(f"the saved state could not be restored: {said.splitlines()[-1] if said else status}")
+        raise Failed(f"the frozen state could not be restored: {said.splitlines()[-1] if said else status}")
 
 
 async def _loaded(lit: Lit, state: int, capabilities: tuple[str, ...]) -> str:

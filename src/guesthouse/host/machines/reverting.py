@@ -58,10 +58,21 @@ class Reverter:
             saved = await self.check(desired.restore, desired)
             _put_back_variables(self.shelf.folder(desired.restore.id), folder)
             return saved
-        if machine.restore_epoch and machine.snapshot:
-            _put_back_variables(self.shelf.folder(machine.snapshot), folder)
-            folder.remember_restored(machine.restore_epoch)
+        self._boot_as_it_was(desired, folder, machine.snapshot)
         return None
+
+    def settle(self, desired: Desired, folder: Folder, stands_on: str) -> None:
+        """Have a stopped machine's UEFI variables be those of the snapshot that it went back to, if it did."""
+        machine = desired.machine
+        if machine.restore_epoch != machine.restart_epoch or not folder.path.is_dir():
+            return
+        if desired.restore is None and not _is_done(folder, folder.read_record(), machine.restore_epoch):
+            self._boot_as_it_was(desired, folder, stands_on)
+
+    def _boot_as_it_was(self, desired: Desired, folder: Folder, stands_on: str) -> None:
+        if (epoch := desired.machine.restore_epoch) and stands_on:
+            _put_back_variables(self.shelf.folder(stands_on), folder)
+            folder.remember_restored(epoch)
 
     def state(self, snapshot: str) -> SnapshotFolder:
         """Where the state of a snapshot lies."""

@@ -29,6 +29,7 @@ from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.interrupted import Mark, go_on, mark, thaw, unmark
 from guesthouse.host.machines.layering import forget_unused, look, written_layers
 from guesthouse.host.machines.qmp import Gone, Refused
+from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.saving import Saving, Stood
@@ -52,6 +53,7 @@ class Snapshotter:
     disks: DiskFiles
     shelf: SnapshotShelf
     box: ThisBox
+    reverter: Reverter
     reached: Callable[[str], None]
 
     async def take(self, snapshot: Snapshot, desired: Desired, progress: Progress) -> None:
@@ -62,6 +64,7 @@ class Snapshotter:
         try:
             with self.shelf.in_making(snapshot) as partial:
                 if run is None:
+                    self.reverter.settle(desired, self.runs.folder(desired.machine.id), snapshot.parent)
                     _copy_variables(self.runs.folder(desired.machine.id), partial)
                     facts = Facts()
                 else:
