@@ -239,7 +239,7 @@ class Converge:
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
         self._tell_all(machine, operation)
         # With nothing else under way, what was put off has its turn.
-        return Then.LOAD if left or (operation is not None and _upkeep_is_due(desired, observed)) else Then.END
+        return Then.LOAD if left or (operation is not None and plan(desired, observed)) else Then.END
 
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
         machine = desired.machine
@@ -324,10 +324,6 @@ async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operat
     if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:
         await publish(tx, operation, observed)
     return operation.kind != "snapshot.merge" and await tidy(tx, machine)
-
-
-def _upkeep_is_due(desired: Desired, observed: Observed) -> bool:
-    return bool(plan(desired, observed))
 
 
 async def _release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:

@@ -119,6 +119,14 @@ class DiskFiles:
             await making.copy(disk, making.whole(self.file(disk, images)), format, partial, progress)
             await asyncio.to_thread(put_in_place, partial, converted)
 
+    def leave_only(self, disk: Disk, format: DiskFormat) -> None:
+        """Remove all files of a disk but the one that `convert` made."""
+        converted = self._converted(disk, format)
+        if converted.exists():
+            for path in self.all_files(disk.id):
+                if path != converted:
+                    path.unlink(missing_ok=True)
+
     async def convert_back(self, disk: Disk, format: DiskFormat, images: Iterable[Image], progress: Progress) -> None:
         """Undo `convert`: while the old file is there it is the disk, after that only the new one has the data."""
         converted = self._converted(disk, format)

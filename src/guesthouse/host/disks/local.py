@@ -35,7 +35,7 @@ class LocalDisks:
             case "disk.convert", "convert":
                 await self._files.convert(disk, DiskFormat(context["format"]), images, progress)
             case "disk.convert", "switch":
-                self._files.path(disk).unlink(missing_ok=True)
+                self._files.leave_only(disk, DiskFormat(context["format"]))
             case "disk.convert", "undo":
                 await self._files.convert_back(disk, DiskFormat(context["format"]), images, progress)
             case ("disk.delete", "remove") | ("disk.create", "undo"):
