@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,6 +224,25 @@ async def test_one_that_fails_leaves_no_trace(store: Store) -> None:
         assert (machine.state, machine.snapshot) == (State.RUNNING, "")
         del host.machines.faults["take-snapshot"]
         await do(engine, asker, take("one"))
+
+
+async def test_a_disk_whose_new_layer_may_have_been_written_to_stays_in_it(store: Store) -> None:
+    """QEMU ended after it had switched: nobody can say what it wrote where."""
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        await do(engine, asker, launch(disks=(DATA,)))
+        gate = host.machines.gates["take-snapshot"] = asyncio.Event()
+        host.machines.faults["take-snapshot"] = Failed("QEMU is gone")
+        accepted = await engine.accept(asker, take("one"))
+        assert isinstance(accepted, Operation)
+        disk = await disk_of(engine, asker)
+        ((machine, seen),) = host.machines.seen.items()
+        files = replace(seen.disks[disk.id], layers={"": None, disk.layer: ""})
+        host.machines.seen[machine] = replace(seen, disks={**seen.disks, disk.id: files}, process=None)
+        gate.set()
+        await ended(engine, asker, accepted)
+        assert (await settled(engine, asker, host)).layers == {disk.layer: None}
 
 
 async def test_one_that_cannot_be_gone_on_from_leaves_the_machine_running(store: Store) -> None:

@@ -99,11 +99,12 @@ async def test_two_forks_have_nothing_in_common(shelf: Shelf) -> None:
 async def test_the_clock_of_a_fork_is_not_the_templates(shelf: Shelf) -> None:
     # How old the template is must be more than the clock may be wrong by, for this to be able to fail.
     age_s = time.time() - shelf.folder.facts.stat().st_mtime
-    await asyncio.sleep(max(0.0, 5 - age_s))
+    await asyncio.sleep(max(0.0, 15 - age_s))
     async with open_host(shelf.house) as host, configured(shelf, host, shelf.fork()) as guest:
         before = time.time()
         told = float(await guest.run("date", "+%s"))
-        assert before - 2 < told < time.time() + 1
+        # Whole seconds twice, and whatever a busy box takes between reading the clock and setting it.
+        assert before - 8 < told < time.time() + 1
 
 
 async def test_forks_share_memory_that_nobody_can_write_to(shelf: Shelf) -> None:

@@ -107,7 +107,7 @@ def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     for disk in desired.aside:
         if (seen := observed.disks.get(disk.id)) is not None:
             steps += upkeep_of(disk, seen, None)
-    steps += _unwanted(desired, observed)
+    steps += [RemoveSnapshot(snapshot) for snapshot in desired.snapshots if snapshot.id in observed.snapshots]
     if observed.folder:
         steps.append(RemoveFolder())
     return tuple(steps)

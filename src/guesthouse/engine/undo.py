@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from guesthouse.decide.layers import FIRST, layers_of
+from guesthouse.decide.layers import layers_of
 from guesthouse.decide.observed import Observed
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.snapshots import want_as_seen
@@ -105,12 +105,18 @@ async def take_back_snapshot(tx: Transaction, machine: Machine, operation: Opera
 
 
 async def _untake(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
-    """Its files go. A disk that writes to its new layer by now goes on there: what is under it is merged later."""
+    """Its files go. A disk goes on in the layer that is written to, which is merged later if it is the new one.
+
+    Where nobody can say which that is, it is the new one if that is there: it may have been written to.
+    """
     await tx.snapshots.update(operation.context["snapshot"], {}, state=SnapshotState.DELETING)
-    process = observed.process
-    for disk, before in operation.context["layers"].items():
-        layer = process.layers.get(disk, FIRST) if process else before["layer"]
-        await tx.disks.update(disk, {}, layer=layer)
+    written = observed.process.layers if observed.process else {}
+    for id, before in operation.context["layers"].items():
+        disk, seen = await tx.disks.get(id), observed.disks.get(id)
+        if disk is not None:
+            is_there = seen is not None and disk.layer in seen.layers
+            layer = written.get(id, disk.layer if is_there else before["layer"])
+            await tx.disks.update(id, {}, layer=layer)
 
 
 async def _unrevert(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:

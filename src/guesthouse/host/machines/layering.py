@@ -41,7 +41,10 @@ async def written_layers(run: Run, files: DiskFiles, disks: Iterable[Disk]) -> d
     told = await run.monitor.execute(NODES)
     layers: dict[str, str] = {}
     for disk, device in devices:
-        node = await run.monitor.execute(written_to(device))
+        try:
+            node = await run.monitor.execute(written_to(device))
+        except Refused:
+            continue  # the guest has let go of it, and nobody has taken note of that yet
         path = nodes_of(device, told).files.get(str(node))
         if path is not None and (layer := files.layers.layer(disk, path.name)) is not None:
             layers[disk.id] = layer
