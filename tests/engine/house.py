@@ -49,6 +49,15 @@ async def do(engine: Engine, asker: Asker, intent: Intent) -> Operation:
     return operation
 
 
+async def fails(engine: Engine, asker: Asker, intent: Intent) -> Operation:
+    """Ask, and insist that it failed."""
+    accepted = await engine.accept(asker, intent)
+    assert isinstance(accepted, Operation)
+    operation = await ended(engine, asker, accepted)
+    assert operation.state is OperationState.FAILED
+    return operation
+
+
 async def with_image(engine: Engine, asker: Asker) -> None:
     """An image to launch from, once."""
     if not await engine.views.images(asker):

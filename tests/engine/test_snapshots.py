@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.engine.house import at_work, do, ended, launch, with_image
+from tests.engine.house import at_work, do, ended, fails, launch, with_image
 from tests.hosts import FakeHost
 from tests.patience import PATIENCE_S
 
@@ -32,14 +32,6 @@ def revert(name: str, power: Power | None = None) -> intents.SnapshotRevert:
 
 def drop(name: str) -> intents.SnapshotDelete:
     return intents.SnapshotDelete(machine="web", snapshot=name)
-
-
-async def fails(engine: Engine, asker: Asker, intent: Intent) -> Operation:
-    accepted = await engine.accept(asker, intent)
-    assert isinstance(accepted, Operation)
-    operation = await ended(engine, asker, accepted)
-    assert operation.state is OperationState.FAILED
-    return operation
 
 
 async def machine_of(engine: Engine, asker: Asker) -> Machine:

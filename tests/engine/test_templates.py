@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.engine.house import at_work, do, ended, launch, with_image
+from tests.engine.house import at_work, do, ended, fails, launch, with_image
 from tests.hosts import FakeHost
 from tests.patience import PATIENCE_S
 
@@ -22,15 +22,6 @@ from guesthouse.ports import Store
 
 def create(name: str = "small", **words: Any) -> intents.TemplateCreate:
     return intents.TemplateCreate(**{"image": "micro", "name": name, "memory_mib": 128, **words})
-
-
-async def fails(engine: Engine, asker: Asker, intent: Intent) -> Operation:
-    """Ask, and insist that it failed."""
-    accepted = await engine.accept(asker, intent)
-    assert isinstance(accepted, Operation)
-    operation = await ended(engine, asker, accepted)
-    assert operation.state is OperationState.FAILED
-    return operation
 
 
 async def template_of(engine: Engine, asker: Asker, ref: str = "small") -> Template:

@@ -9,7 +9,17 @@ import pytest
 from tests.host.boxes import a_house
 from tests.host.shelves import Shelf, stock
 
+from guesthouse.host import identity
 from guesthouse.host.images.built import BuiltImage
+from guesthouse.model.house import House
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """A house of a test's own, open, with nothing in it."""
+    with a_house() as house:
+        identity.open_house(house)
+        yield house
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from guesthouse.model.machine import DiskFormat
 from guesthouse.model.resources import Disk, Image
 
 CONTENT = b"guesthouse" * 1000
-
-
-@pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        identity.open_house(house)
-        yield house
 
 
 @pytest.fixture

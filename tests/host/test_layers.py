@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,13 +17,6 @@ from guesthouse.model.errors import Failed, NoCapacity
 from guesthouse.model.house import House
 from guesthouse.model.machine import DiskFormat
 from guesthouse.model.resources import Disk, Image
-
-
-@pytest.fixture
-def house() -> Iterator[House]:
-    with a_house() as house:
-        identity.open_house(house)
-        yield house
 
 
 @pytest.fixture

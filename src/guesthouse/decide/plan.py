@@ -86,11 +86,16 @@ def _upkeep(desired: Desired, observed: Observed, process: ProcessSeen | None) -
     """What nobody waits for: layers that are merged or removed, and what is left of a snapshot that is to go."""
     written = process.layers if process else {}
     steps: list[Step] = []
-    for disk in (*desired.disks, *desired.aside):
+    for disk in desired.disks:
         if (seen := observed.disks.get(disk.id)) is not None:
-            held = written.get(disk.id, FIRST) if process and disk in desired.disks else None
-            steps += upkeep_of(disk, seen, held)
-    return [*steps, *_unwanted(desired, observed)]
+            steps += upkeep_of(disk, seen, written.get(disk.id, FIRST) if process else None)
+    return [*steps, *_aside(desired, observed), *_unwanted(desired, observed)]
+
+
+def _aside(desired: Desired, observed: Observed) -> list[Step]:
+    """The upkeep of disks that no process has."""
+    seen = observed.disks
+    return [step for disk in desired.aside if disk.id in seen for step in upkeep_of(disk, seen[disk.id], None)]
 
 
 def _unwanted(desired: Desired, observed: Observed) -> list[Step]:
@@ -104,9 +109,7 @@ def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     if desired.machine.deleting is Deleting.WITH_DISKS:
         going |= {disk.id: disk for disk in desired.disks}
     steps += [RemoveDisk(disk) for disk in going.values() if disk.id in observed.disks]
-    for disk in desired.aside:
-        if (seen := observed.disks.get(disk.id)) is not None:
-            steps += upkeep_of(disk, seen, None)
+    steps += _aside(desired, observed)
     steps += [RemoveSnapshot(snapshot) for snapshot in desired.snapshots if snapshot.id in observed.snapshots]
     if observed.folder:
         steps.append(RemoveFolder())

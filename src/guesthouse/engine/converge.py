@@ -28,8 +28,8 @@ from guesthouse.decide.steps import MergeLayer, Step
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
-from guesthouse.engine.records import end_operation, load_desired, tell
-from guesthouse.engine.snapshots import forget_gone, merge_operation, publish, tidy
+from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
+from guesthouse.engine.snapshots import forget_gone, publish, tidy
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import Deleting, Machine, MachineStatus, Power, Stage, State
@@ -93,7 +93,10 @@ class Converge:
 
     async def _open_merge(self, machine: Machine) -> None:
         """Let people see what takes time though nobody asked for it now; what was asked for meanwhile comes first."""
-        operation = merge_operation(machine, make_id(self.random), machine.host)
+        begun = {"state": OperationState.RUNNING, "generation": machine.generation, "epoch": 1}
+        operation = an_operation(
+            make_id(self.random), "snapshot.merge", machine, machine.host, machine=machine.id, **begun
+        )
         async with self.store.write() as tx:
             if not await tx.operations.scan(subject=machine.id, ended_at=0.0):
                 await tx.operations.insert(operation)

@@ -18,10 +18,10 @@ from random import Random
 
 import msgspec
 
-from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.records import an_operation
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import Image, ImageState, Operation, Template, TemplateState
+from guesthouse.model.resources import Image, ImageState, Template, TemplateState
 from guesthouse.ports import Store, TemplateHost, Transaction
 
 _LOG = logging.getLogger(__name__)
@@ -86,17 +86,7 @@ class Freshness:
         return cleared
 
     async def _open(self, tx: Transaction, kind: str, template: Template) -> None:
-        await tx.operations.insert(
-            Operation(
-                id=make_id(self.random),
-                project=template.project,
-                kind=kind,
-                subject_kind=KINDS[kind].subject,
-                subject=template.id,
-                subject_name=template.name,
-                host=self.host,
-            )
-        )
+        await tx.operations.insert(an_operation(make_id(self.random), kind, template, self.host))
 
 
 async def _newest(tx: Transaction, template: Template) -> Image | None:

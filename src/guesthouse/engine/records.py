@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse.decide.observed import Desired
+from guesthouse.engine.kinds import KINDS
 from guesthouse.model.errors import GuesthouseError
-from guesthouse.model.machine import Machine
-from guesthouse.model.resources import Disk, DiskState, Event, Operation, OperationState, Snapshot
+from guesthouse.model.machine import Machine, MachineRow
+from guesthouse.model.resources import Disk, DiskState, Event, Image, Operation, OperationState, Snapshot, Template
 from guesthouse.ports import Transaction
+
+Subject = Machine | MachineRow | Disk | Image | Template
 
 
 async def load_desired(tx: Transaction, machine: Machine) -> Desired:
@@ -44,6 +47,20 @@ async def _aside(tx: Transaction, machine: Machine, snapshots: list[Snapshot]) -
     ids = dict.fromkeys(id for snapshot in snapshots for id in snapshot.disks if id not in named)
     found = [disk for id in ids if (disk := await tx.disks.get(id)) is not None]
     return tuple(disk for disk in found if not disk.machine)
+
+
+def an_operation(id: str, kind: str, about: Subject, host: str, *, machine: str = "", **more: Any) -> Operation:
+    """A new operation about a record. One that a machine's owner does has that `machine` as its subject."""
+    return Operation(
+        id=id,
+        project=about.project,
+        kind=kind,
+        subject_kind="machine" if machine else KINDS[kind].subject,
+        subject=machine or about.id,
+        subject_name=about.name,
+        host=host,
+        **more,
+    )
 
 
 async def end_operation(

@@ -10,39 +10,46 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from guesthouse.decide.layers import layers_of, pruned
 from guesthouse.decide.observed import Observed
 from guesthouse.model.machine import Machine
-from guesthouse.model.resources import Disk, Operation, OperationState, Snapshot, SnapshotState
+from guesthouse.model.resources import Disk, Operation, Snapshot, SnapshotState
 from guesthouse.ports import Transaction
-
-
-async def held_by(tx: Transaction, machine: Machine) -> dict[str, set[str]]:
-    """The layers that the machine's snapshots hold, by the ids of disks."""
-    held: dict[str, set[str]] = {}
-    for snapshot in await tx.snapshots.select(machine=machine.id):
-        if snapshot.state is not SnapshotState.DELETING:
-            for disk, one in snapshot.disks.items():
-                held.setdefault(disk, set()).add(one.layer)
-    return held
 
 
 async def disks_of(tx: Transaction, machine: Machine) -> list[Disk]:
     """All disks that the machine or one of its snapshots names."""
-    named = [disk.disk for disk in machine.spec.disks]
-    shot = [disk for snapshot in await tx.snapshots.select(machine=machine.id) for disk in snapshot.disks]
-    return [disk for id in dict.fromkeys((*named, *shot)) if (disk := await tx.disks.get(id)) is not None]
+    return await _disks(tx, machine, await tx.snapshots.select(machine=machine.id))
 
 
 async def tidy(tx: Transaction, machine: Machine) -> bool:
     """Take the layers that nobody needs out of the records of the machine's disks; whether there were any."""
-    held, changed = await held_by(tx, machine), False
-    for disk in await disks_of(tx, machine):
+    snapshots, changed = await tx.snapshots.select(machine=machine.id), False
+    held = _held_by(snapshots)
+    for disk in await _disks(tx, machine, snapshots):
         layers = pruned(disk, held.get(disk.id, set()))
         if layers != layers_of(disk):
             await tx.disks.update(disk.id, {}, layers=layers)
             changed = True
     return changed
+
+
+async def _disks(tx: Transaction, machine: Machine, snapshots: Iterable[Snapshot]) -> list[Disk]:
+    named = [disk.disk for disk in machine.spec.disks]
+    shot = [disk for snapshot in snapshots for disk in snapshot.disks]
+    return [disk for id in dict.fromkeys((*named, *shot)) if (disk := await tx.disks.get(id)) is not None]
+
+
+def _held_by(snapshots: Iterable[Snapshot]) -> dict[str, set[str]]:
+    """The layers that snapshots hold, by the ids of disks; one that is to go holds none."""
+    held: dict[str, set[str]] = {}
+    for snapshot in snapshots:
+        if snapshot.state is not SnapshotState.DELETING:
+            for disk, one in snapshot.disks.items():
+                held.setdefault(disk, set()).add(one.layer)
+    return held
 
 
 async def forget_node(tx: Transaction, machine: Machine, snapshot: Snapshot) -> None:
@@ -78,19 +85,3 @@ async def want_as_seen(tx: Transaction, machine: Machine, observed: Observed) ->
         seen = observed.disks.get(disk.id)
         if seen is not None and disk.layer in seen.layers:
             await tx.disks.update(disk.id, {}, layers=dict(seen.layers))
-
-
-def merge_operation(machine: Machine, id: str, host: str) -> Operation:
-    """The operation under which layers are merged when nothing else is under way."""
-    return Operation(
-        id=id,
-        project=machine.project,
-        kind="snapshot.merge",
-        subject_kind="machine",
-        subject=machine.id,
-        subject_name=machine.name,
-        host=host,
-        state=OperationState.RUNNING,
-        generation=machine.generation,
-        epoch=1,
-    )

@@ -17,6 +17,7 @@ from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.records import an_operation
 from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
 from guesthouse.model.machine import Machine, MachineRow
@@ -118,14 +119,12 @@ class Desk:
         With `done` it has ended as it begins: what was asked for is so already.
         """
         operation = await self.tx.operations.insert(
-            Operation(
-                id=self.new_id(),
-                project=self.asker.project,
-                kind=kind,
-                subject_kind="machine" if machine else KINDS[kind].subject,
-                subject=machine or subject.id,
-                subject_name=subject.name,
-                host=self.host,
+            an_operation(
+                self.new_id(),
+                kind,
+                subject,
+                self.host,
+                machine=machine,
                 state=OperationState.DONE if done else OperationState.WAITING,
                 generation=generation,
                 context=dict(context or {}),

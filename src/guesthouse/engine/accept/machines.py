@@ -224,11 +224,16 @@ async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: T
     check_spec(spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
         await check_memory(desk, spec.memory_mib - machine.memory_mib)
-    more = {name: value - getattr(machine, name) for name, value in sizes(spec).items()}
-    await check_project(desk, **more)
-    old = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
-    await refuse_taken_ports(desk, spec.nics, old)
+    await check_growth(desk, machine, spec)
     return await _respec(desk, machine, spec, "machine.change", touched)
+
+
+async def check_growth(desk: Desk, machine: Machine, spec: MachineSpec) -> None:
+    """Raise unless the project may have what the machine would have more, and the ports that it would are free."""
+    more = {name: value - getattr(machine, name) for name, value in _sizes(spec).items()}
+    await check_project(desk, **more)
+    mine = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
+    await refuse_taken_ports(desk, spec.nics, mine)
 
 
 async def _respec(
@@ -239,16 +244,16 @@ async def _respec(
 
 def columns(spec: MachineSpec) -> dict[str, Any]:
     """What of a description is kept as scalar columns too."""
-    size = sizes(spec)
+    sizes = _sizes(spec)
     return {
-        "vcpus": size["vcpus"],
-        "memory_mib": size["memory_mib"],
-        "nics": size["nics"],
+        "vcpus": sizes["vcpus"],
+        "memory_mib": sizes["memory_mib"],
+        "nics": sizes["nics"],
         "autostart": spec.autostart,
     }
 
 
-def sizes(spec: MachineSpec) -> dict[str, int]:
+def _sizes(spec: MachineSpec) -> dict[str, int]:
     return {"vcpus": spec.vcpus, "memory_mib": spec.memory_mib, "nics": len(spec.nics)}
 
 

@@ -7,8 +7,8 @@ import msgspec
 from guesthouse.decide.layers import layers_of, with_layer
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.machines import columns, desired, sizes
-from guesthouse.engine.accept.room import check_memory, check_project, check_space, refuse_taken_ports
+from guesthouse.engine.accept.machines import check_growth, columns, desired
+from guesthouse.engine.accept.room import check_memory, check_space
 from guesthouse.engine.resolve import find_snapshot
 from guesthouse.engine.snapshots import disks_of, forget_node, tidy
 from guesthouse.engine.undo import kept_state
@@ -185,10 +185,7 @@ async def _held_disks(desk: Desk, machine: Machine, snapshot: Snapshot) -> list[
 
 
 async def _check_room(desk: Desk, machine: Machine, spec: MachineSpec, power: Power) -> None:
-    more = {name: value - getattr(machine, name) for name, value in sizes(spec).items()}
-    await check_project(desk, **more)
+    await check_growth(desk, machine, spec)
     if power is not Power.STOPPED:
         has_mib = 0 if machine.power is Power.STOPPED else machine.memory_mib
         await check_memory(desk, max(0, spec.memory_mib - has_mib))
-    mine = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
-    await refuse_taken_ports(desk, spec.nics, mine)
