@@ -89,6 +89,11 @@ class FakeMachines:
         self.seen[machine] = replace(seen, process=process)
         self._happened.put_nowait(machine)
 
+    def alone(self, machine: str, disk: str) -> None:
+        """No other disk has a disk's layers any more."""
+        seen = self.seen[machine]
+        self.seen[machine] = replace(seen, disks={**seen.disks, disk: replace(seen.disks[disk], shared=frozenset())})
+
     def start(self, step: Step, desired: Desired, before: Observed) -> Observed:
         machine = desired.machine
         pid = next(self._pids)
@@ -112,6 +117,8 @@ class FakeMachines:
         if restored:
             self._restored.add((machine.id, machine.restore_epoch))
             process = replace(process, stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud"))
+            if desired.source is not None:
+                process = replace(process, stage=Stage.RUNNING, outcome=None, nameless=True)
             self.restored.append(machine.restore)
         return replace(before, folder=True, process=process, host_key="ssh-ed25519 AAAA")
 
@@ -126,6 +133,15 @@ def _process(**changes: Any) -> Callable[..., Observed]:
         return replace(before, process=replace(before.process, **changes))
 
     return change
+
+
+_CONFIGURED: Mapping[str, Any] = {"stage": Stage.CONFIGURED, "outcome": Outcome(ok=True, source="NoCloud")}
+
+
+def _resumed(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    assert before.process is not None
+    known = {} if before.process.nameless else _CONFIGURED
+    return replace(before, process=replace(before.process, runstate="running", **known))
 
 
 def _ended(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
@@ -150,7 +166,20 @@ def _sized(host: FakeMachines, step: Any, desired: Desired, before: Observed) ->
 
 def _layered(before: Observed, disk: Disk, layers: Mapping[str, str | None]) -> Observed:
     there = before.disks[disk.id].layers if disk.id in before.disks else {}
-    return replace(before, disks={**before.disks, disk.id: DiskSeen(disk.size_mib, {**there, **layers})})
+    shared = before.disks[disk.id].shared if disk.id in before.disks else frozenset[str]()
+    return replace(before, disks={**before.disks, disk.id: DiskSeen(disk.size_mib, {**there, **layers}, shared)})
+
+
+def _shared(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    """What both machines then see; the one that shares knows its forks' disks only while it is forked."""
+    disk: Disk = step.disk
+    source = before.disks[disk.origin]
+    layers = {layer: under for layer, under in layers_of(disk).items() if layer != disk.layer}
+    fork = host.seen.get(disk.machine, Observed())
+    seen = DiskSeen(disk.size_mib, layers, frozenset(layers))
+    host.seen[disk.machine] = replace(fork, disks={**fork.disks, disk.id: seen})
+    known = replace(source, shared=source.shared | set(layers))
+    return replace(before, disks={**before.disks, disk.origin: known, disk.id: seen})
 
 
 def _taken(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
@@ -195,7 +224,7 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     steps.GrowDisk: _sized,
     steps.WriteSeed: _seeded,
     steps.Start: FakeMachines.start,
-    steps.Resume: _process(runstate="running", stage=Stage.CONFIGURED, outcome=Outcome(ok=True, source="NoCloud")),
+    steps.Resume: _resumed,
     steps.Pause: _process(runstate="paused"),
     steps.Shutdown: _ended,
     steps.Kill: _ended,
@@ -208,6 +237,8 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     steps.RemoveDisk: _without,
     steps.RemoveFolder: _bare,
     steps.TakeSnapshot: _taken,
+    steps.ShareLayers: _shared,
+    steps.GiveIdentity: _process(nameless=False, **_CONFIGURED),
     steps.GiveWay: _ended,
     steps.MergeLayer: _merged,
     steps.RemoveLayer: _unlayered,

@@ -6,12 +6,14 @@ Here the host is in memory and death is an exception, so that every cell runs in
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
 
 import pytest
 from tests.engine.house import at_work, do, ended, launch, with_image
 from tests.hosts import FakeHost
+from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine
@@ -19,7 +21,7 @@ from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import KINDS
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import DiskFormat, DiskSpec, MachineSpec, NicSpec
-from guesthouse.model.resources import ENDED, Operation, OperationState
+from guesthouse.model.resources import ENDED, Operation, OperationState, SnapshotState
 from guesthouse.ports import Store
 
 
@@ -56,6 +58,7 @@ TAKE = intents.SnapshotCreate(machine="web", name="one")
 TWO = intents.SnapshotCreate(machine="web", name="two")
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), launch()),
+    "machine.fork": Scene((launch(disks=(DATA,)),), intents.Fork(machine="web", count=2)),
     "machine.start": Scene((launch(), intents.Stop(machine="web", force=True)), intents.Start(machine="web")),
     "machine.stop": Scene((launch(),), intents.Stop(machine="web")),
     "machine.restart": Scene((launch(),), intents.Restart(machine="web")),
@@ -128,14 +131,22 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
         len(host.templates.made),
         len(host.disks.made),
         sum(len(seen.snapshots) for seen in host.machines.seen.values()),
-        [len(disk.layers) for disk in await engine.views.disks(asker)],
+        [len(disk.layers) or 1 for disk in await engine.views.disks(asker)],
     )
 
 
-async def idle(engine: Engine, asker: Asker) -> None:
-    """Wait until nothing is under way."""
-    for row in await engine.views.operations(asker, all=False):
-        await ended(engine, asker, await engine.views.operation(asker, row.id))
+async def idle(store: Store, engine: Engine, asker: Asker) -> None:
+    """Wait until nothing is under way, and nothing is still to go."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (rows := await engine.views.operations(asker, all=False)) or await _going(store):
+            for row in rows:
+                await ended(engine, asker, await engine.views.operation(asker, row.id))
+            await asyncio.sleep(0)
+
+
+async def _going(store: Store) -> bool:
+    async with store.read() as tx:
+        return bool(await tx.snapshots.scan(state=SnapshotState.DELETING))
 
 
 @pytest.mark.parametrize("kind", sorted(SCENES))
@@ -146,6 +157,7 @@ async def test_killed_at_every_step(store: Store, kind: str) -> None:
         whole = Reaper()
         await play(store, host, scene, whole)
         async with at_work(store, host) as (engine, asker):
+            await idle(store, engine, asker)
             expected = await world(engine, asker, host)
     for fatal in range(len(whole.seen)):
         async with _fresh(store) as host:
@@ -153,7 +165,7 @@ async def test_killed_at_every_step(store: Store, kind: str) -> None:
             reaper = Reaper(fatal)
             operation_id = await play(store, host, scene, reaper)
             async with at_work(store, host) as (engine, asker):
-                await idle(engine, asker)
+                await idle(store, engine, asker)
                 operation = await engine.views.operation(asker, operation_id)
                 where = whole.seen[fatal]
                 assert operation.state in ENDED, where
@@ -192,6 +204,7 @@ class Undoing:
 
 
 UNDOING = {
+    "fork": Undoing(Scene((launch(disks=(DATA,)),), intents.Fork(machine="web")), "share-layers", set()),
     "launch": Undoing(Scene((), launch()), "resume", {"kill", "remove-disk", "remove-folder"}),
     "launch with a disk": Undoing(
         Scene((DISK,), intents.Launch(spec=WITH_MORE)), "resume", {"kill", "remove-disk", "remove-folder"}
@@ -221,7 +234,7 @@ async def fail(store: Store, case: Undoing, fatal: int) -> list[tuple[str, str, 
         reaper = Reaper(fatal)
         operation_id = await play(store, host, case.scene, reaper)
         async with at_work(store, host) as (engine, asker):
-            await idle(engine, asker)
+            await idle(store, engine, asker)
             where = reaper.seen[fatal]
             assert (await engine.views.operation(asker, operation_id)).state is OperationState.FAILED, where
             assert await world(engine, asker, host) == expected, where

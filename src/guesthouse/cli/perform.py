@@ -52,12 +52,12 @@ def _perform_each(context: Context, row: Command, request: Request, several: str
         try:
             started.append((one, send(context, row, request, one, wait_s)))
         except GuesthouseError as error:
-            failed = failed or _told(context, error)
+            failed = failed or told(context, error)
     for said, answer in started:
         try:
             ended.append(_finish(context, row, answer))
         except GuesthouseError as error:
-            failed = failed or _told(context, error)
+            failed = failed or told(context, error)
             continue
         if not context.json:
             _give(context, row, said, ended[-1])
@@ -66,7 +66,8 @@ def _perform_each(context: Context, row: Command, request: Request, several: str
     return failed
 
 
-def _told(context: Context, error: GuesthouseError) -> int:
+def told(context: Context, error: GuesthouseError) -> int:
+    """Say what went wrong where others go on; the exit code that it stands for."""
     tell(context.terminal, error, as_json=context.json)
     return exit_code(error)
 

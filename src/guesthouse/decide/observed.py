@@ -15,7 +15,8 @@ class Desired:
     `disks` are the records behind `machine.spec.disks`, in that order; `leaving` are disks of this machine that are
     to be removed: an undone operation made them. `authorized_keys` are public keys of the project beside those of
     the spec. `template` is what its first start may be forked from. `snapshots` are all of the machine's, `aside` the
-    disks that only they name.
+    disks that only they name. `source` is the snapshot of another machine that this one goes on from, and `forks` are
+    the disks of others that are about to go on in this machine's layers.
     """
 
     machine: Machine
@@ -28,6 +29,8 @@ class Desired:
     template: Template | None = None
     snapshots: tuple[Snapshot, ...] = ()
     aside: tuple[Disk, ...] = ()
+    source: Snapshot | None = None
+    forks: tuple[Disk, ...] = ()
 
     @property
     def restore(self) -> Snapshot | None:
@@ -35,6 +38,8 @@ class Desired:
         machine = self.machine
         if not machine.restore or machine.restore_epoch != machine.restart_epoch:
             return None
+        if self.source is not None and self.source.id == machine.restore:
+            return self.source
         return next((snapshot for snapshot in self.snapshots if snapshot.id == machine.restore), None)
 
 
@@ -42,11 +47,13 @@ class Desired:
 class DiskSeen:
     """A disk's files as they are: the virtual size in MiB of the layer to be written to, and the layers that are there.
 
-    `layers` has for each the one that its file names as being under it, None where that is none of this disk's.
+    `layers` has for each the one that its file names as being under it, None where that is none of this disk's. Those
+    in `shared` are layers of other disks, too.
     """
 
     size_mib: int
     layers: dict[str, str | None] = field(default_factory=lambda: {"": None})
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ class ProcessSeen:
 
     `runstate` is QEMU's own word (``running``, ``paused``, ``shutdown``, ``internal-error``, ``io-error`` ...).
     `boot_memory_mib` is the memory it was started with; the balloon moves below it. `forked`: it began as a fork.
-    `layers` are the layers that it writes to, by the ids of its disks.
+    `layers` are the layers that it writes to, by the ids of its disks. `nameless`: it went on from another machine,
+    and its guest still takes itself for that.
     """
 
     pid: int
@@ -81,6 +89,7 @@ class ProcessSeen:
     outcome: Outcome | None = None
     forked: bool = False
     layers: dict[str, str] = field(default_factory=dict)
+    nameless: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,20 @@ Rules
    and are named by `waiting_for_restart`. They never cause a step.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
-8. A snapshot is taken first: what else is wanted comes after it. Who goes on from one ends what runs by force, as soon
-   as it is sure that it can (`GiveWay`). Layers are merged and files removed last (`layers.upkeep`).
-9. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
+8. A snapshot is taken first, and then forks get its layers: what else is wanted comes after it. Who goes on from one
+   ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files removed last.
+9. A fork's guest learns who it is (`GiveIdentity`) as soon as its vCPUs run.
+10. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
    a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
 """
 
 from __future__ import annotations
 
+from guesthouse.decide.forks import begins_with
 from guesthouse.decide.layers import FIRST, upkeep_of
 from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.decide.steps import (
+    GiveIdentity,
     GiveWay,
     GrowDisk,
     Kill,
@@ -35,6 +38,7 @@ from guesthouse.decide.steps import (
     Resume,
     SetForwards,
     SetMemory,
+    ShareLayers,
     Shutdown,
     Start,
     Step,
@@ -44,7 +48,7 @@ from guesthouse.decide.steps import (
     WriteSeed,
 )
 from guesthouse.model.machine import Deleting, DiskSpec, MachineSpec, Power
-from guesthouse.model.resources import Snapshot, SnapshotState
+from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
 _STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "postmigrate"})
 _HAS_ENDED = frozenset({"shutdown", "internal-error", "guest-panicked"})
@@ -59,6 +63,7 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[
     if machine.deleting:
         return _removal(desired, observed)
     steps: list[Step] = [TakeSnapshot(snapshot) for snapshot in _to_take(desired, observed)]
+    steps += [ShareLayers(disk) for disk in _to_share(desired, observed)]
     if process and (machine.power is Power.STOPPED or process.restart_epoch != machine.restart_epoch):
         steps += _end(desired, process)
         process = None
@@ -74,6 +79,11 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[
 def _to_take(desired: Desired, observed: Observed) -> list[Snapshot]:
     making = (snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.MAKING)
     return [snapshot for snapshot in making if snapshot.id not in observed.snapshots]
+
+
+def _to_share(desired: Desired, observed: Observed) -> list[Disk]:
+    seen = observed.disks
+    return [disk for disk in desired.forks if disk.id not in seen or begins_with(disk) not in seen[disk.id].layers]
 
 
 def _end(desired: Desired, process: ProcessSeen) -> list[Step]:
@@ -162,8 +172,8 @@ def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:
 
 def _vcpus(power: Power, process: ProcessSeen) -> list[Step]:
     still = process.runstate in _STANDS_STILL
-    if power is Power.RUNNING and still:
-        return [Resume()]
+    if power is Power.RUNNING:
+        return [*([Resume()] if still else []), *([GiveIdentity()] if process.nameless else [])]
     if power is Power.PAUSED and not still:
         return [Pause()]
     return []

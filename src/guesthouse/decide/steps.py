@@ -120,6 +120,18 @@ class TakeSnapshot(Step):
 
 
 @dataclass(frozen=True)
+class ShareLayers(Step):
+    """Let another machine's disk have the layers that it begins with."""
+
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class GiveIdentity(Step):
+    """Make somebody of its own of a guest that went on from another machine."""
+
+
+@dataclass(frozen=True)
 class GiveWay(Step):
     """End the process for one that goes on from the snapshot, once it is sure that one can."""
 
@@ -174,6 +186,8 @@ STEPS: dict[type[Step], StepRow] = {
     RemoveDisk: StepRow("remove-disk", "removing disk"),
     RemoveFolder: StepRow("remove-folder", "removing files"),
     TakeSnapshot: StepRow("take-snapshot", "taking the snapshot"),
+    ShareLayers: StepRow("share-layers", "sharing disks"),
+    GiveIdentity: StepRow("give-identity", "giving it a name of its own"),
     GiveWay: StepRow("give-way", "stopping"),
     MergeLayer: StepRow("merge-layer", "merging", interruptible=True),
     RemoveLayer: StepRow("remove-layer", "removing what is of no more use"),

@@ -15,26 +15,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
+from guesthouse.decide.forks import waits
 from guesthouse.decide.observed import Desired, Observed
-from guesthouse.decide.plan import Lapse, lapse, plan, waiting_for_restart
+from guesthouse.decide.plan import lapse, plan
 from guesthouse.decide.steps import MergeLayer, Step
+from guesthouse.engine.forks import (
+    deserted,
+    disks_to_share,
+    forks_in,
+    no_longer_shared,
+    release,
+    release_passing,
+    with_source,
+)
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
-from guesthouse.engine.snapshots import forget_gone, publish, tidy
+from guesthouse.engine.seen import lapsed_columns, seen_columns
+from guesthouse.engine.snapshots import publish, tidy
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
-from guesthouse.model.machine import Deleting, Machine, MachineStatus, Power, Stage, State
+from guesthouse.model.machine import Deleting, Machine
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState
+from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState, Snapshot, SnapshotState
 from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -59,6 +71,7 @@ class Converge:
     boot_id: str
     checkpoint: Checkpoint
     random: Random
+    wake: Callable[[str], None]
 
     async def __call__(self, subject: str, wakes: Wakes) -> bool:
         """Lead a machine to its desired state; returns when it is there, or can get no further.
@@ -78,7 +91,16 @@ class Converge:
         if operation and operation.cancel_requested and operation.state is not OperationState.UNDOING:
             await self._undo(desired, operation, _cancelled(operation))
             return Then.LOAD
+        if operation is not None and _begins_a_fork(desired, operation):
+            async with self.store.read() as tx:
+                found = await with_source(tx, desired)
+            if found is None:
+                return Then.END  # it is woken when that is over
+            desired = found
         observed = await self.host.observe(desired)
+        if operation is not None and _begins_a_fork(desired, operation) and waits(desired, observed):
+            await self._undo(desired, operation, deserted(desired.machine))
+            return Then.LOAD
         if why := lapse(desired, observed):
             await self._note_lapse(desired, why)
             return Then.LOAD
@@ -111,6 +133,7 @@ class Converge:
             desired = await load_desired(tx, machine)
             under_way = await tx.operations.scan(subject=machine_id, ended_at=0.0)
             operation = await tx.operations.get(under_way[-1].id) if under_way else None
+            desired = replace(desired, forks=await disks_to_share(tx, operation))
         public = await self.keys.public(machine.project)
         desired = replace(desired, authorized_keys=(*desired.authorized_keys, public))
         if operation is not None and operation.state is OperationState.WAITING:
@@ -215,7 +238,7 @@ class Converge:
     async def _note_lapse(self, desired: Desired, why: str) -> None:
         """The guest ended or stands still by itself: that is what is wanted from now on."""
         machine = desired.machine
-        event, changes = _lapsed(machine, why, self.boot_id)
+        event, changes = lapsed_columns(machine, why, self.boot_id)
         async with self.store.write() as tx:
             await tx.machines.update(
                 machine.id, {"generation": machine.generation}, generation=machine.generation + 1, **changes
@@ -229,16 +252,21 @@ class Converge:
         if machine.deleting:
             await self._forget(desired, operation)
             return Then.END
-        left = False
-        seen = _seen(machine, observed, self.boot_id)
+        seen = seen_columns(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
-        async with self.store.write() if changed or operation else self.store.read() as tx:
+        lonely, gone = no_longer_shared(desired, observed), _gone(desired, observed)
+        async with self.store.write() if changed or operation or lonely or gone else self.store.read() as tx:
             if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
                 await _release_disks(tx, machine, observed)
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
+            for disk in lonely:
+                await tx.disks.update(disk.id, {}, shared=disk.shared)
+            for snapshot in gone:
+                await tx.snapshots.delete(snapshot.id)
+            left = bool(lonely or gone) and await tidy(tx, machine)
             if operation is not None and operation.generation <= machine.generation:
-                left = await _settle_snapshots(tx, machine, operation, observed)
+                left |= await _settle_snapshots(tx, machine, operation, observed)
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
         self._tell_all(machine, operation)
         # With nothing else under way, what was put off has its turn.
@@ -251,6 +279,7 @@ class Converge:
             for row in await tx.snapshots.scan(machine=machine.id):
                 await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
+            await release(tx, machine)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
                 await end_operation(tx, operation, _ending(operation), None)
@@ -261,26 +290,11 @@ class Converge:
         if operation is not None:
             self.board.forget(operation.id)
         self.board.changes.ring(machine.id)
-
-
-def _lapsed(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[str, Any]]:
-    """The event and the new desired state when a machine lapsed; after a host restart, autostart starts it."""
-    if why == Lapse.STUCK:
-        return "machine.stuck", {"power": Power.PAUSED}
-    host_restarted = machine.status.boot_id not in ("", boot_id)
-    crashed = why == Lapse.CRASHED and not host_restarted
-    status = MachineStatus(
-        boot_id=boot_id, error=_crash(machine).as_dict() if crashed else None, host_key=machine.status.host_key
-    )
-    changes = {
-        "power": Power.RUNNING if host_restarted and machine.autostart else Power.STOPPED,
-        "stop_timeout_s": 0,
-        "state": State.CRASHED if crashed else State.STOPPED,
-        "stage": Stage.NONE,
-        "status": status,
-    }
-    event = "machine.crashed" if crashed else "machine.host-restarted" if host_restarted else "machine.powered-off"
-    return event, changes
+        if operation is not None and operation.kind == "machine.fork":
+            for fork in forks_in(operation):
+                self.wake(fork)
+        if machine.origin and operation is not None and (operation.kind == "machine.launch" or machine.deleting):
+            self.wake(machine.origin)  # there may be something that it keeps for nobody now
 
 
 def _ending(operation: Operation, error: GuesthouseError | None = None) -> OperationState:
@@ -289,6 +303,11 @@ def _ending(operation: Operation, error: GuesthouseError | None = None) -> Opera
         return OperationState.CANCELLED
     failed = error or operation.error or operation.state is OperationState.UNDOING
     return OperationState.FAILED if failed else OperationState.DONE
+
+
+def _begins_a_fork(desired: Desired, operation: Operation) -> bool:
+    is_begin = operation.kind == "machine.launch" and operation.state is not OperationState.UNDOING
+    return bool(desired.machine.origin) and is_begin
 
 
 # Operations after which a machine runs that did not before.
@@ -300,6 +319,8 @@ def _result(operation: Operation, desired: Desired, observed: Observed) -> dict[
     forked = observed.process is not None and observed.process.forked
     if forked and desired.template is not None and operation.kind in _BEGINS:
         return {"template": desired.template.name}
+    if operation.kind == "machine.fork" and operation.state is not OperationState.UNDOING:
+        return {"machines": operation.context["forks"], "pause_ms": _stood_still_ms(operation, desired, observed)}
     if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:
         id = operation.context["snapshot"]
         name = next(snapshot.name for snapshot in desired.snapshots if snapshot.id == id)
@@ -307,25 +328,37 @@ def _result(operation: Operation, desired: Desired, observed: Observed) -> dict[
     return {}
 
 
+def _stood_still_ms(operation: Operation, desired: Desired, observed: Observed) -> int:
+    """How long a machine stood still to be forked; not at all where its forks go on from a snapshot taken before."""
+    for snapshot in desired.snapshots:
+        if snapshot.id == operation.context["snapshot"] and snapshot.passing and snapshot.id in observed.snapshots:
+            return observed.snapshots[snapshot.id].pause_ms
+    return 0
+
+
 def _cancelled(operation: Operation) -> GuesthouseError:
     return Conflict("cancelled", subject=f"operation {operation.id}")
 
 
-def _crash(machine: Machine) -> GuesthouseError:
-    return Failed(
-        f"machine {machine.name}: its QEMU process ended unexpectedly",
-        subject=f"machine {machine.name}",
-        hint=f"`guest logs {machine.name} --qemu` shows its last words; `guest start {machine.name}` starts it again",
-    )
+def _gone(desired: Desired, observed: Observed) -> list[Snapshot]:
+    """Snapshots that were to go, and of which nothing is left."""
+    going = [snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.DELETING]
+    return [snapshot for snapshot in going if snapshot.id not in observed.snapshots]
+
+
+_KEEPS = frozenset({"snapshot.create", "machine.fork"})
 
 
 async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> bool:
-    """Write down what an operation on snapshots has led to; whether it left layers to merge or to remove."""
-    if not operation.kind.startswith("snapshot."):
+    """Write down what an operation has led to for snapshots; whether it left layers to merge or to remove."""
+    if operation.kind == "machine.launch":
+        await release(tx, machine)
+        return bool(machine.origin) and await tidy(tx, machine)
+    if operation.kind not in _KEEPS and not operation.kind.startswith("snapshot."):
         return False
-    await forget_gone(tx, machine, observed)
-    if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:
+    if operation.kind in _KEEPS and operation.state is not OperationState.UNDOING:
         await publish(tx, operation, observed)
+        await release_passing(tx, operation.context["snapshot"])
     return operation.kind != "snapshot.merge" and await tidy(tx, machine)
 
 
@@ -349,54 +382,3 @@ async def _forget_disks(tx: Transaction, machine: Machine) -> None:
             await tx.disks.delete(disk.id)
         else:
             await tx.disks.update(disk.id, {}, machine="")
-
-
-_STATES = {"paused": State.PAUSED, "prelaunch": State.PAUSED, "io-error": State.PAUSED, "postmigrate": State.PAUSED}
-
-
-def _seen(machine: Machine, observed: Observed, boot_id: str) -> dict[str, Any]:
-    """What the host sees, as the columns that it may write."""
-    process = observed.process
-    if process is None:
-        state = State.CRASHED if machine.state is State.CRASHED and machine.status.error else State.STOPPED
-        error = machine.status.error if state is State.CRASHED else None
-        status = MachineStatus(boot_id=boot_id, error=error, host_key=observed.host_key)
-        stage, ssh_port = Stage.NONE, 0
-    else:
-        state = _STATES.get(process.runstate, State.RUNNING)
-        stage, ssh_port = process.stage, process.ssh_port
-        status = MachineStatus(
-            pid=process.pid,
-            accelerator=process.accelerator,
-            started_at=process.started_at,
-            ssh_port=ssh_port,
-            forwards=process.forwards,
-            screen=process.screen,
-            host_key=observed.host_key,
-            outcome=process.outcome,
-            pending_restart=waiting_for_restart(machine.spec, process),
-            memory_actual_mib=process.memory_actual_mib,
-            boot_id=boot_id,
-            error=_stuck(machine, process.runstate),
-        )
-    return cast(
-        "dict[str, Any]",
-        {
-            "state": state,
-            "stage": stage,
-            "ssh_port": ssh_port,
-            "status": status,
-            "observed_generation": machine.generation,
-        },
-    )
-
-
-def _stuck(machine: Machine, runstate: str) -> dict[str, str] | None:
-    if runstate != "io-error":
-        return None
-    error = Failed(
-        f"machine {machine.name} stands still: its disk could not be written",
-        subject=f"machine {machine.name}",
-        hint=f"make room on the host's disk, then `guest resume {machine.name}`",
-    )
-    return error.as_dict()

@@ -70,7 +70,6 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """An engine at work. Raises what its own tasks raise."""
     board = Board(Changes())
-    converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random)
     works = Works(store, host.images, host.templates, host.disks, board, checkpoint)
 
     async def work(subject: str, wakes: Wakes) -> None:
@@ -79,6 +78,7 @@ async def open_engine(
 
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
+        converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
         await _make_default_project(store, random)
         await _autostart(store, identity)
         for subject in await _unfinished(store, identity):

@@ -41,6 +41,18 @@ class Launch(Intent, frozen=True, kw_only=True):
     cold: bool = False
 
 
+class Fork(Intent, frozen=True, kw_only=True):
+    """Make machines that go on from where one is now, or was at a `snapshot` of it.
+
+    Several are called by `name` (the machine's where it is not said) and a number; one alone by `name` as it is.
+    """
+
+    machine: str
+    name: str = ""
+    count: int = 1
+    snapshot: str = ""
+
+
 class Start(Intent, frozen=True, kw_only=True):
     machine: str
 

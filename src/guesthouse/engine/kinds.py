@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("machine.launch", "launching", Undo.REMOVE),
+        Kind("machine.fork", "forking", Undo.RESTORE),
         Kind("machine.start", "starting", Undo.RESTORE),
         Kind("machine.stop", "stopping", Undo.NOTHING),
         Kind("machine.restart", "restarting", Undo.RESTORE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse.decide.observed import Desired
+from guesthouse.engine.forks import source_of
 from guesthouse.engine.kinds import KINDS
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine, MachineRow
@@ -27,6 +28,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
     project = await tx.projects.get(machine.project)
     template = await tx.templates.get(machine.template) if machine.template else None
+    source = await source_of(tx, machine)
     return Desired(
         machine=machine,
         disks=disks,
@@ -38,6 +40,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
         template=template,
         snapshots=tuple(snapshots),
         aside=aside,
+        source=source,
     )
 
 

@@ -44,7 +44,7 @@ async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> T
 async def find_snapshot(tx: Transaction, machine: Machine, ref: str) -> Snapshot:
     """The machine's snapshot with that name or id; raises `NotFound`."""
     wanted = {"id": ref} if is_id(ref) else {"name": ref}
-    if found := await tx.snapshots.select(machine=machine.id, **wanted):
+    if found := await tx.snapshots.select(machine=machine.id, passing=False, **wanted):
         return found[0]
     raise NotFound(
         f"machine {machine.name} has no snapshot {ref!r}",

@@ -38,13 +38,13 @@ class SnapshotView(msgspec.Struct, frozen=True):
 
 async def snapshots_of(tx: Transaction, machine: Machine) -> SnapshotsView:
     """All snapshots of a machine."""
-    return SnapshotsView(tuple(await tx.snapshots.scan(machine=machine.id)), machine.snapshot)
+    return SnapshotsView(tuple(await _named(tx, machine)), machine.snapshot)
 
 
 async def snapshot_of(tx: Transaction, machine: Machine, ref: str) -> SnapshotView:
     """One snapshot of a machine, whole; raises `NotFound`."""
     snapshot = await find_snapshot(tx, machine, ref)
-    rows = await tx.snapshots.scan(machine=machine.id)
+    rows = await _named(tx, machine)
     return SnapshotView(
         snapshot,
         current=snapshot.id == machine.snapshot,
@@ -53,6 +53,11 @@ async def snapshot_of(tx: Transaction, machine: Machine, ref: str) -> SnapshotVi
         children=tuple(row.name for row in rows if row.parent == snapshot.id),
         disks=await _disks(tx, snapshot),
     )
+
+
+async def _named(tx: Transaction, machine: Machine) -> list[SnapshotRow]:
+    """Without those that are there for forks alone."""
+    return await tx.snapshots.scan(machine=machine.id, passing=False)
 
 
 async def _disks(tx: Transaction, snapshot: Snapshot) -> tuple[HeldDisk, ...]:

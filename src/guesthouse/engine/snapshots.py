@@ -65,13 +65,6 @@ async def forget_all(tx: Transaction, machine: Machine) -> None:
     await tidy(tx, machine)
 
 
-async def forget_gone(tx: Transaction, machine: Machine, observed: Observed) -> None:
-    """Delete the records of snapshots that were to go, and of which nothing is left."""
-    for row in await tx.snapshots.scan(machine=machine.id, state=SnapshotState.DELETING):
-        if row.id not in observed.snapshots:
-            await tx.snapshots.delete(row.id)
-
-
 async def publish(tx: Transaction, operation: Operation, observed: Observed) -> None:
     """A snapshot is there: write down what it took."""
     seen = observed.snapshots[operation.context["snapshot"]]

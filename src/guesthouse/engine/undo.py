@@ -119,6 +119,13 @@ async def _untake(tx: Transaction, machine: Machine, operation: Operation, obser
             await tx.disks.update(id, {}, layer=layer)
 
 
+async def _unfork(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """The machine goes on as if a snapshot of it had been tried; one that somebody has named stays as it is."""
+    snapshot = await tx.snapshots.get(operation.context["snapshot"])
+    if snapshot is not None and snapshot.passing:
+        await _untake(tx, machine, operation, observed)
+
+
 async def _unrevert(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
     """The layers of before are still there, as they were."""
     for disk, before in operation.context["layers"].items():
@@ -149,6 +156,7 @@ async def _unmerge(tx: Transaction, machine: Machine, operation: Operation, obse
 
 
 _SNAPSHOTS = {
+    "machine.fork": _unfork,
     "snapshot.create": _untake,
     "snapshot.revert": _unrevert,
     "snapshot.delete": _undelete,

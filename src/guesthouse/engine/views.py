@@ -38,12 +38,16 @@ from guesthouse.ports import DiskHost, Store, Transaction
 
 
 class MachineView(msgspec.Struct, frozen=True):
-    """A machine with what belongs to it. `snapshot_name` is that of the snapshot on which it stands."""
+    """A machine with what belongs to it: the names of the snapshot it stands on, and of the machine it was forked from.
+
+    The one that it was forked from may be gone; it has no name then.
+    """
 
     machine: Machine
     disks: tuple[Disk, ...]
     image_name: str
     snapshot_name: str
+    origin_name: str
     operation: OperationRow | None
 
 
@@ -101,12 +105,14 @@ class Views:
         disks = tuple(await tx.disks.select(machine=machine.id))
         image = await tx.images.get(machine.image) if machine.image else None
         snapshot = await tx.snapshots.get(machine.snapshot) if machine.snapshot else None
+        origin = await tx.machines.get(machine.origin) if machine.origin else None
         under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
         return MachineView(
             _shown(machine),
             disks,
             image_name=image.name if image else "",
             snapshot_name=snapshot.name if snapshot else "",
+            origin_name=origin.name if origin else "",
             operation=under_way[-1] if under_way else None,
         )
 

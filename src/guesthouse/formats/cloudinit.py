@@ -7,7 +7,8 @@ Rules
    machine can override each of them. They are few: the SSH host key that the house made (so that `guest shell`
    knows whom it talks to, and the guest need not make keys, which takes a minute without KVM).
 3. Documents are JSON, which is YAML too: nothing needs quoting rules.
-4. The instance-id is the machine's id: cloud-init configures a machine once in its life.
+4. The instance-id is the machine's id: cloud-init configures a machine once in its life. A fork of a machine that ran
+   keeps that one's, since it is configured already.
 5. Two things are for a guest that goes on from a frozen one, and nothing to cloud-init: `nics` in the meta-data, the
    MAC addresses it is to wait for, and `random-seed`, random bytes that no other machine has.
 

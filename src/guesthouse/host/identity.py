@@ -9,7 +9,8 @@ Rules
 3. A machine's folder belongs to root and has mode 0710: QEMU may pass through it to the files it is given and
    can neither list, replace nor add one. A broken-out QEMU finds its own disks and the images of its project.
 4. A disk is 0600 and belongs to the machine that has it attached, else to root. Its layers that are not written to
-   belong to root always; the machine may read them (0640, its group). Snapshots are root's alone.
+   belong to root always; the machine may read them (0640, its group), or, where several disks have them, all machines
+   of the project may. Snapshots are root's alone.
 5. An image's folder is 0750 with its project's group, or 0755 when the image is public. The folders above are
    0711: they can be passed through by those who know a name, and an id cannot be guessed.
 6. A daemon that is not root, or is root of a user namespace without these numbers, runs QEMU as itself.
@@ -126,19 +127,33 @@ def give_to_machine(folder: Path, *paths: Path) -> None:
         path.chmod(0o700 if path.is_dir() else 0o600)
 
 
+def let_project_read(project_number: int, *paths: Path) -> None:
+    """Let the machines of a project read these files: several are about to have them."""
+    for path in paths:
+        if can_confine():
+            os.chown(path, 0, project_group(project_number), follow_symlinks=False)
+            path.chmod(0o640)
+
+
+def _is_shared(path: Path) -> bool:
+    return path.is_file() and path.stat().st_nlink > 1
+
+
 def let_read(folder: Path, *paths: Path) -> None:
-    """Let the machine with this folder read these files, and write them no more."""
+    """Let the machine with this folder read these files, and write them no more; it can read those that are shared."""
     number = machine_number(folder)
     for path in paths:
+        if _is_shared(path):
+            continue
         if number is not None:
             os.chown(path, 0, number, follow_symlinks=False)
         path.chmod(0o600 if number is None else 0o640)
 
 
 def take_back(*paths: Path) -> None:
-    """Make files the daemon's own again; those that are gone need nothing."""
+    """Make files the daemon's own again; those that are gone need nothing, those that are shared are so already."""
     for path in paths:
-        if can_confine() and path.exists():
+        if can_confine() and path.exists() and not _is_shared(path):
             os.chown(path, 0, 0, follow_symlinks=False)
             path.chmod(0o600)
 

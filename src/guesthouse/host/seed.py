@@ -51,7 +51,7 @@ def render_seed(desired: Desired, host_key: HostKey, random_seed: bytes) -> byte
     """The image of a machine's seed; the same bytes for the same machine."""
     machine = desired.machine
     files = seed_files(
-        machine_id=machine.id,
+        machine_id=machine.configured_as or machine.id,
         hostname=machine.spec.name,
         user_data=machine.spec.user_data,
         authorized_keys=(*machine.spec.ssh_keys, *desired.authorized_keys),

@@ -179,6 +179,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     host: str
     image: str = ""
     template: str = ""
+    origin: str = ""
     vcpus: int = 1
     memory_mib: int = 512
     nics: int = 1
@@ -201,11 +202,14 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
 class Machine(MachineRow, kw_only=True, frozen=True):
     """A machine's whole record: the row, what was asked for (`spec`) and what was seen (`status`).
 
-    `template` is what its first start is forked from, empty where that is a boot. A change of `restart_epoch` asks
-    for a restart. `stop_timeout_s` is how long the guest may take to shut down by itself before it is forced; 0 forces
-    at once. `snapshot` is the snapshot that it stands on. The first start of `restore_epoch` goes on from the memory of
-    the snapshot `restore`; every later one is a boot.
+    `template` is what its first start is forked from, empty where that is a boot. `origin` is the machine that it was
+    forked from, `configured_as` the id under which cloud-init has configured its guest where that is not its own.
+
+    A change of `restart_epoch` asks for a restart. `stop_timeout_s` is how long the guest may take to shut down by
+    itself before it is forced; 0 forces at once. `snapshot` is the snapshot that it stands on. The first start of
+    `restore_epoch` goes on from the memory of the snapshot `restore`; every later one is a boot.
     """
 
     spec: MachineSpec
     status: MachineStatus = MachineStatus()
+    configured_as: str = ""

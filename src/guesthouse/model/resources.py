@@ -155,7 +155,8 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     """The scalar columns of a snapshot: a machine as it was. `parent` is the snapshot that the machine stood on.
 
     `power` is what was wanted of its vCPUs; `memory` tells whether memory and devices are kept, or disks alone.
-    `pause_ms` is how long the guest stood still for it, `memory_bytes` what its memory takes up.
+    `pause_ms` is how long the guest stood still for it, `memory_bytes` what its memory takes up. A `passing` one is
+    nobody's to name: it goes when the machines that are forked from it run.
     """
 
     id: str
@@ -168,6 +169,7 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     power: Power = Power.STOPPED
     memory: bool = False
     quiesced: bool = False
+    passing: bool = False
     pause_ms: int = 0
     memory_bytes: int = 0
     created_at: float = 0.0
@@ -192,7 +194,8 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     `template` is the template whose frozen disk lies between the image and this one.
 
     A disk lies in layers, of which only `layer` is written to; "" is the one that it began with. `layers` has for each
-    the one under it, None under the lowest; it is empty while there is but the first.
+    the one under it, None under the lowest; it is empty while there is but the first. A fork's disk began with those
+    of the disk `origin`; the layers in `shared` are those of other disks, too.
     """
 
     id: str
@@ -208,6 +211,8 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     layer: str = ""
     layers: dict[str, str | None] = {}
+    origin: str = ""
+    shared: tuple[str, ...] = ()
     created_at: float = 0.0
 
 

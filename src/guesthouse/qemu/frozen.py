@@ -6,11 +6,29 @@ What may differ is what the guest does not see of a device while it does not ask
 
 from __future__ import annotations
 
-from guesthouse.qemu.devices import Device, DiskDevice, NicDevice, Seed
+from collections.abc import Mapping
+
+import msgspec
+
+from guesthouse.qemu.devices import AnyDevice, Device, DiskDevice, NicDevice, Seed
 from guesthouse.qemu.devices.device import Seated
+from guesthouse.qemu.place import disk_id, nic_id
 from guesthouse.qemu.placed import Placed
 
 _OWN = frozenset({"id", "drive", "serial"})
+
+
+def handed_on(placed: Placed, disks: Mapping[str, str], macs: Mapping[str, str]) -> Placed:
+    """The tree when another machine has it: nothing moves, disks are known by new ids and NICs by new MAC addresses."""
+
+    def own(device: AnyDevice) -> AnyDevice:
+        if isinstance(device, DiskDevice):
+            return msgspec.structs.replace(device, id=disk_id(disks[device.disk]), disk=disks[device.disk])
+        if isinstance(device, NicDevice):
+            return msgspec.structs.replace(device, id=nic_id(macs[device.mac]), mac=macs[device.mac])
+        return device
+
+    return msgspec.structs.replace(placed, devices=tuple(map(own, placed.devices)))
 
 
 def without_identity(placed: Placed) -> Placed:

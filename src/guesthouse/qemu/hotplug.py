@@ -16,7 +16,7 @@ from pathlib import Path
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import Forward
 from guesthouse.qemu.block import DiskFile, blockdev
-from guesthouse.qemu.devices import ScsiDisk, Seed
+from guesthouse.qemu.devices import NicDevice, ScsiDisk, Seed
 from guesthouse.qemu.messages import Command
 from guesthouse.qemu.placed import Placed
 
@@ -61,6 +61,11 @@ def unplug_nic(live: Placed, mac: str) -> Command:
 def forget_nic(placed: Placed, mac: str) -> Command:
     """Take a NIC's network away, with all its forwards, once its device is gone."""
     return Command("netdev_del", {"id": placed.nic(mac).netdev})
+
+
+def set_link(nic: NicDevice, *, up: bool) -> Command:
+    """Plug a NIC's cable in, or pull it out: the guest sees it."""
+    return Command("set_link", {"name": nic.id, "up": up})
 
 
 def forward_add(live: Placed, mac: str, forward: Forward) -> Command:

@@ -28,6 +28,12 @@ def with_one_more(numbers: Numbers, mac: str) -> dict[str, int]:
     return {**others, mac: max(others.values(), default=-1) + 1}
 
 
+def made_anew(numbers: Numbers) -> dict[str, int]:
+    """Numbers beyond those that a state has: its networks go into the gaps, with their leases and connections."""
+    beyond = max(numbers.values(), default=-1) + 1
+    return {mac: beyond + number for mac, number in numbers.items()}
+
+
 def backends(placed: Placed, hostname: str, numbers: Numbers) -> Iterator[Settings]:
     """The networks in the order of their numbers, with something in each gap."""
     by_number = {numbers.get(nic.mac, number): nic for number, nic in enumerate(placed.nics)}

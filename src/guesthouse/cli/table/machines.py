@@ -38,6 +38,7 @@ _FIELDS = (
     Column("accelerator", "status.accelerator"),
     Column("disks", "disks", "disks"),
     Column("snapshot", "snapshot_name"),
+    Column("forked from", "origin_name"),
     Column("nics", "spec.nics", "nics"),
     Column("forwards", "status.forwards", "forwards"),
     Column("ssh port", "ssh_port", "port"),
@@ -123,6 +124,24 @@ ROWS = (
         fields=_FIELDS,
         run="document:show_machine",
         examples=("guest show web", "guest show web --yaml > web.yaml"),
+    ),
+    Command(
+        "fork",
+        "make machines that go on from where one is",
+        SECTION,
+        (
+            MACHINE,
+            Option("--count -n", "count", "how many", "NUMBER", read=whole),
+            Option("--name", "name", "what they are called, with numbers where there are several; the machine's name "
+                   "when not given", "NAME"),
+            Option("--snapshot -s", "snapshot", "go on from this snapshot of it, not from now", "SNAPSHOT"),
+        ),
+        Request("POST", "/machines/{machine}/forks"),
+        durable=True,
+        run="fork:fork",
+        about="Disks, memory and programs are as they are, the name, addresses, keys and random numbers are new. The "
+        "machine stands still for some milliseconds and runs on. Forks of a stopped machine are stopped, too.",
+        examples=("guest fork web", "guest fork web -n 5 --name worker", "guest fork web --snapshot loaded"),
     ),
     Command(
         "start", "start machines", SECTION, (MACHINES,), Request("POST", "/machines/{machine}/start"),

@@ -129,12 +129,13 @@ class HouseDocument(Answer, frozen=True, kw_only=True):
 class MachineDocument(Machine, frozen=True, kw_only=True):
     """A machine's whole record with its disks, the name of its image, and the operation under way on it.
 
-    `snapshot_name` is that of the snapshot on which it stands.
+    `snapshot_name` is that of the snapshot on which it stands, `origin_name` that of the machine it was forked from.
     """
 
     disks: tuple[Disk, ...] = ()
     image_name: str = ""
     snapshot_name: str = ""
+    origin_name: str = ""
     operation: OperationRow | None = None
 
 

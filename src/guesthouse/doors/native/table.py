@@ -69,6 +69,7 @@ MACHINES = (
         **_LATER, build=views.apply_named, body_limit_bytes=DOCUMENT_BYTES),
     ask("PATCH", "/machines/{machine}", intents.Change, "Change a machine; fields not said stay", **_LATER),
     ask("DELETE", "/machines/{machine}", intents.Delete, "Delete a machine, with or without its disks", **_LATER),
+    ask("POST", "/machines/{machine}/forks", intents.Fork, "Make machines that go on from where one is", **_LATER),
     ask("POST", "/machines/{machine}/start", intents.Start, "Start a machine", **_LATER),
     ask("POST", "/machines/{machine}/stop", intents.Stop, "Shut a machine down, by force when it takes too long",
         **_LATER),

@@ -80,6 +80,7 @@ def _machine(view: MachineView) -> d.MachineDocument:
         disks=view.disks,
         image_name=view.image_name,
         snapshot_name=view.snapshot_name,
+        origin_name=view.origin_name,
         operation=view.operation,
     )
 

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from guesthouse.engine import intents
-from guesthouse.engine.accept import disks, images, machines, operations, snapshots, templates, tenants
+from guesthouse.engine.accept import disks, forks, images, machines, operations, snapshots, templates, tenants
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
@@ -40,6 +40,7 @@ class IntentRow:
 
 INTENTS: dict[type[Intent], IntentRow] = {
     intents.Launch: IntentRow(Role.OPERATOR, machines.launch),
+    intents.Fork: IntentRow(Role.OPERATOR, forks.fork),
     intents.Start: IntentRow(Role.OPERATOR, machines.start),
     intents.Stop: IntentRow(Role.OPERATOR, machines.stop),
     intents.Restart: IntentRow(Role.OPERATOR, machines.restart),
@@ -108,6 +109,8 @@ class Accept:
             accepted = await row.accept(desk, intent)
         for operation in desk.pushed_aside:
             self.board.forget(operation)
+        for machine in desk.let_down:
+            self.wake(machine)
         if isinstance(accepted, Operation):
             self.wake(accepted.subject)
             self.board.changes.ring(accepted.subject, accepted.id)

@@ -15,6 +15,7 @@ from typing import Any
 
 from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
+from guesthouse.engine.forks import forks_in
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import KINDS
 from guesthouse.engine.records import an_operation
@@ -45,6 +46,7 @@ class Desk:
     """What the accepting functions work with. `host` is the id of the host that takes new machines.
 
     `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
+    So are the machines that are `let_down` by that: forks of one that will not be forked any more.
     """
 
     tx: Transaction
@@ -53,6 +55,7 @@ class Desk:
     random: Random
     host: str
     pushed_aside: list[str] = field(default_factory=list)
+    let_down: list[str] = field(default_factory=list)
 
     def new_id(self) -> str:
         return make_id(self.random)
@@ -173,6 +176,8 @@ class Desk:
             )
             await self.tell(f"{operation.kind}.cancelled", operation)
             self.pushed_aside.append(operation.id)
+            if operation.kind == "machine.fork" and (whole := await self.tx.operations.get(operation.id)) is not None:
+                self.let_down.extend(forks_in(whole))
 
 
 def _not_ready(kind: str, found: Disk | Image, shown: str) -> Conflict:

@@ -34,31 +34,40 @@ async def _new_disk(
     desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image, template: str
 ) -> DiskSpec:
     on_image = disk.name == "root" and bool(image.disk)
+    record = Disk(
+        id=desk.new_id(),
+        project=desk.asker.project,
+        name=disk_name(machine_name, disk),
+        size_mib=disk.size_mib,
+        format=disk.format,
+        thin=disk.thin,
+        state=DiskState.READY,
+        image=image.id if on_image else "",
+        template=template if on_image else "",
+        machine=machine_id,
+        host=desk.host,
+    )
+    await insert_disk(desk, machine_name, record)
+    return msgspec.structs.replace(disk, disk=record.id)
+
+
+def disk_name(machine_name: str, disk: DiskSpec) -> str:
+    """What a disk is called that comes with a machine."""
+    return f"{machine_name}-{disk.name}"
+
+
+async def insert_disk(desk: Desk, machine_name: str, disk: Disk) -> None:
+    """Write down a disk that comes with a machine; raises `Conflict` where there is one of its name."""
     try:
-        record = await desk.tx.disks.insert(
-            Disk(
-                id=desk.new_id(),
-                project=desk.asker.project,
-                name=f"{machine_name}-{disk.name}",
-                size_mib=disk.size_mib,
-                format=disk.format,
-                thin=disk.thin,
-                state=DiskState.READY,
-                image=image.id if on_image else "",
-                template=template if on_image else "",
-                machine=machine_id,
-                host=desk.host,
-            )
-        )
+        await desk.tx.disks.insert(disk)
     except Conflict as error:
         raise Conflict(
-            f"there is a disk {machine_name}-{disk.name!s} already",
+            f"there is a disk {disk.name} already",
             subject=f"machine {machine_name}",
             field="disks",
             value=disk.name,
             hint="delete or attach that disk, or name this one otherwise",
         ) from error
-    return msgspec.structs.replace(disk, disk=record.id)
 
 
 async def _take_disk(desk: Desk, machine_id: str, disk: DiskSpec) -> DiskSpec:

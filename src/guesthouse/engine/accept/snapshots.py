@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from guesthouse.decide.layers import layers_of, with_layer
@@ -28,37 +30,41 @@ async def create(desk: Desk, intent: intents.SnapshotCreate) -> Operation:
     check_name(name, "snapshot")
     _refuse_taken(machine, rows, name)
     await check_space(desk, machine.memory_mib if memory else 0)
-    disks = await _disks(desk, machine)
+    disks = await ready_disks(desk, machine)
     before = kept_state(machine, disks)
+    words = {"description": intent.description, "quiesced": intent.quiesce}
+    snapshot = await keep(desk, machine, disks, name=name, memory=memory, **words)
+    more = {**before, "snapshot": snapshot.id}
+    return await desired(desk, machine, "snapshot.create", more=more, snapshot=snapshot.id)
+
+
+async def keep(desk: Desk, machine: Machine, disks: list[Disk], **words: Any) -> Snapshot:
+    """Write down a snapshot of a machine with these disks, which are written to in new layers from then on."""
     snapshot = await desk.tx.snapshots.insert(
         Snapshot(
             id=desk.new_id(),
             project=machine.project,
             machine=machine.id,
-            name=name,
             parent=machine.snapshot,
-            description=intent.description,
             power=machine.power,
-            memory=memory,
-            quiesced=intent.quiesce,
             spec=machine.spec,
             disks={disk.id: Held(layer=disk.layer, size_mib=disk.size_mib) for disk in disks},
+            **words,
         )
     )
     for disk in disks:
         await desk.tx.disks.update(disk.id, {}, **with_layer(disk, desk.new_id(), disk.layer))
-    more = {**before, "snapshot": snapshot.id}
-    return await desired(desk, machine, "snapshot.create", more=more, snapshot=snapshot.id)
+    return snapshot
 
 
 async def revert(desk: Desk, intent: intents.SnapshotRevert) -> Operation:
     """Want a machine as it was: its description, its disks on new layers, its memory if that was kept."""
     machine = await desk.machine_to_change(intent.machine)
-    snapshot = await _ready(desk, machine, intent.snapshot)
+    snapshot = await ready(desk, machine, intent.snapshot)
     spec = _as_it_was(machine, snapshot)
     power = snapshot.power if intent.power is None else intent.power
     await _check_room(desk, machine, spec, power)
-    present = await _disks(desk, machine)
+    present = await ready_disks(desk, machine)
     wanted = await _held_disks(desk, machine, snapshot)
     before = kept_state(machine, list({disk.id: disk for disk in (*present, *wanted)}.values()))
     for disk in wanted:
@@ -87,6 +93,7 @@ async def delete(desk: Desk, intent: intents.SnapshotDelete) -> Operation:
     machine = await desk.machine_to_change(intent.machine)
     snapshot = await find_snapshot(desk.tx, machine, intent.snapshot)
     rows = await desk.tx.snapshots.scan(machine=machine.id)
+    await _refuse_needed(desk, machine, snapshot)
     before = kept_state(machine, await disks_of(desk.tx, machine))
     children = [row.id for row in rows if row.parent == snapshot.id]
     await forget_node(desk.tx, machine, snapshot)
@@ -106,6 +113,18 @@ async def rename(desk: Desk, intent: intents.SnapshotRename) -> Snapshot:
         _refuse_taken(machine, await desk.tx.snapshots.scan(machine=machine.id), intent.name)
         await desk.tx.snapshots.update(snapshot.id, {}, name=intent.name)
     return msgspec.structs.replace(snapshot, name=intent.name)
+
+
+async def _refuse_needed(desk: Desk, machine: Machine, snapshot: Snapshot) -> None:
+    forks = [row.name for row in await desk.tx.machines.scan(restore=snapshot.id) if row.id != machine.id]
+    if forks:
+        raise Conflict(
+            f"snapshot {snapshot.name} is being forked",
+            subject=f"snapshot {snapshot.name}",
+            field="snapshot",
+            value=", ".join(forks[:5]),
+            hint=f"`guest wait {forks[0]} --until running` waits for that",
+        )
 
 
 def _check_quiesce(machine: Machine, intent: intents.SnapshotCreate) -> None:
@@ -144,12 +163,13 @@ def _refuse_taken(machine: Machine, rows: list[SnapshotRow], name: str) -> None:
         )
 
 
-async def _disks(desk: Desk, machine: Machine) -> list[Disk]:
-    """The machine's disks, all of them ready."""
+async def ready_disks(desk: Desk, machine: Machine) -> list[Disk]:
+    """The machine's disks; raises `Conflict` while something is being done with one of them."""
     return [await desk.ready_disk(disk.disk) for disk in machine.spec.disks]
 
 
-async def _ready(desk: Desk, machine: Machine, ref: str) -> Snapshot:
+async def ready(desk: Desk, machine: Machine, ref: str) -> Snapshot:
+    """The snapshot of that name or id; raises `Conflict` while it is being taken or removed."""
     snapshot = await find_snapshot(desk.tx, machine, ref)
     if snapshot.state is not SnapshotState.READY:
         raise Conflict(

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from guesthouse.decide.forks import begins_with
 from guesthouse.decide.layers import FIRST, layers_of
 from guesthouse.decide.observed import DiskSeen
+from guesthouse.host import identity
 from guesthouse.host.disks import making
 from guesthouse.host.disks.layers import LayerFiles
 from guesthouse.host.disks.merging import merge
@@ -80,7 +82,7 @@ class DiskFiles:
             size = self.layers.size_bytes(disk, disk.layer)
         except Failed:
             size = None
-        return DiskSeen(disk.size_mib if size is None else size // _MIB, found)
+        return DiskSeen(disk.size_mib if size is None else size // _MIB, found, self.layers.shared(disk))
 
     async def make(self, disk: Disk, images: Iterable[Image], progress: Progress) -> None:
         """Make the file that is written to; one that is there stays as it is."""
@@ -105,6 +107,14 @@ class DiskFiles:
                 await making.make_overlay(partial, under, size_mib, f"disk {disk.name}")
             await asyncio.to_thread(put_in_place, partial, path)
         return DiskFile(path)
+
+    async def share(self, disk: Disk, project_number: int) -> None:
+        """Let a disk have the layers that it begins with, as another disk has them; doing it again does no harm."""
+
+        def let_read(path: Path) -> None:
+            identity.let_project_read(project_number, path)
+
+        await asyncio.to_thread(self.layers.share, disk, disk.origin, begins_with(disk), let_read)
 
     async def grow(self, disk: Disk, size_mib: int, images: Iterable[Image]) -> None:
         """Make a disk larger; one that is as large already stays as it is."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from guesthouse.decide.layers import FIRST
 from guesthouse.formats.diskimage.own import CLUSTER_BYTES, backing_name, virtual_bytes
+from guesthouse.host.durable import sync_folder
 from guesthouse.model.machine import DiskFormat
+from guesthouse.model.names import is_id
 from guesthouse.model.resources import Disk
 
 
@@ -27,17 +32,13 @@ class LayerFiles:
 
     def layer(self, disk: Disk, name: str) -> str | None:
         """The layer whose file has that name; None where it is none of this disk's."""
-        if name == self.path(disk, FIRST).name:
-            return FIRST
-        start, end = f"{disk.id}.", f".{DiskFormat.QCOW2.value}"
-        layer = name.removeprefix(start).removesuffix(end)
-        return layer if name == f"{start}{layer}{end}" and layer else None
+        return _layer(name, disk.format) if name.startswith(f"{disk.id}.") else None
 
     def find(self, disk: Disk) -> dict[str, str | None]:
         """The layers that are there, each with the one that its file names as being under it.
 
         None is also under a layer that names another file, one that is gone, or one that stands on it in turn: a
-        header that a hostile guest's QEMU may have written leads nowhere else, and never in a circle.
+        header that a hostile guest's QEMU may have written leads to no other disk's file, and never in a circle.
         """
         names = {layer: self._under(disk, layer) for layer in sorted(self._there(disk))}
         found: dict[str, str | None] = {}
@@ -56,7 +57,27 @@ class LayerFiles:
         if self.format(disk, layer) is not DiskFormat.QCOW2:
             return None
         with self.path(disk, layer).open("rb") as file:
-            return self.layer(disk, Path(backing_name(file.read(CLUSTER_BYTES))).name)
+            # A layer that came from another disk names the one under it as that disk calls it.
+            return _layer(backing_name(file.read(CLUSTER_BYTES)), disk.format)
+
+    def shared(self, disk: Disk) -> frozenset[str]:
+        """The layers whose files other disks have, too, under names of their own."""
+        there = self._there(disk)
+        return frozenset(layer for layer in there if is_shared(self.path(disk, layer)))
+
+    def share(self, disk: Disk, origin: str, top: str, let_read: Callable[[Path], None]) -> None:
+        """Let a disk have a layer of another one, and all under it; the topmost comes last: with it, all are there."""
+        source = msgspec.structs.replace(disk, id=origin)
+        found, chain = self.find(source), list[str]()
+        layer: str | None = top
+        while layer is not None:
+            chain.append(layer)
+            layer = found.get(layer)
+        for each in reversed(chain):
+            let_read(self.path(source, each))
+            with contextlib.suppress(FileExistsError):
+                self.path(disk, each).hardlink_to(self.path(source, each))
+        sync_folder(self.folder)
 
     def format(self, disk: Disk, layer: str) -> DiskFormat:
         """The format of a layer's file: only the first may be raw."""
@@ -65,6 +86,22 @@ class LayerFiles:
     def size_bytes(self, disk: Disk, layer: str) -> int | None:
         """What a guest sees of a layer, None when it is not there; raises `Failed` when it is damaged."""
         return size_bytes(self.path(disk, layer), self.format(disk, layer))
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a file has several names."""
+    return path.exists() and path.stat().st_nlink > 1
+
+
+def _layer(name: str, first: DiskFormat) -> str | None:
+    """The layer whose file bears that name, as some disk of the house calls it; None where it is none."""
+    id, _, rest = name.partition(".")
+    if not is_id(id):
+        return None
+    if rest == first.value:
+        return FIRST
+    layer, _, format = rest.rpartition(".")
+    return layer if layer and "/" not in layer and format == DiskFormat.QCOW2.value else None
 
 
 def size_bytes(path: Path, format: DiskFormat) -> int | None:

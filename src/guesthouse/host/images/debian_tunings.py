@@ -140,7 +140,15 @@ TUNINGS: tuple[Tuning, ...] = (
             ("guesthouse-reached.target", HELD_BEHIND_LOGIN),
             ("", HELD_FOR_OTHERS),
         ),
-        micro_files=("__init__.py", "entropy.py", "guest.py", "uevents.py"),
+        micro_files=(
+            "__init__.py",
+            "become.py",
+            "entropy.py",
+            "guest.py",
+            "network.py",
+            "secureshell.py",
+            "uevents.py",
+        ),
     ),
 )
 

@@ -27,7 +27,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     MAC with the host's real ports, `forwards_before` those of the run before, to choose the same ports again.
     `networks` has the numbers of its networks by MAC (`qemu.networks`).
     `forked`: it began as a fork of a template; `restored`: it went on from a snapshot; `unfinished`: it is about to,
-    and has not all of this yet.
+    and has not all of this yet. `nameless`: its guest still takes itself for the machine that it was forked from.
     """
 
     placed: Placed
@@ -42,6 +42,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     forked: bool = False
     restored: bool = False
     unfinished: bool = False
+    nameless: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Observer:
     async def observe(self, desired: Desired) -> Observed:
         """The machine as it is; adopts a process that an earlier daemon left running."""
         folder = self.runs.folder(desired.machine.id)
-        known = (*desired.disks, *desired.leaving, *desired.aside)
+        known = (*desired.disks, *desired.leaving, *desired.aside, *desired.forks)
         seen = await self._process(folder, known)
         disks = {disk.id: found for disk in known if (found := self.disks.see(disk)) is not None}
         return Observed(
@@ -93,6 +93,7 @@ async def _see(run: Run, layers: dict[str, str]) -> ProcessSeen:
         outcome=run.stages.outcome,
         forked=record.forked,
         layers=layers,
+        nameless=record.nameless,
     )
 
 

@@ -5,7 +5,9 @@ Rules
 1. The first start of a restore epoch goes on from the snapshot; that it did is written down (`Folder.restored`, and
    before it the record) before its vCPUs can run. Every later start is a boot.
 2. A snapshot without memory gives back the UEFI variables, and the machine boots with them.
-3. What a state needs is looked at before the running process gives way: its facts, who wrote it, and all files.
+3. A fork of another machine goes on from that one's snapshot, once: should it end before it has a name of its own, it
+   is nobody and does not start again.
+4. What a state needs is looked at before the running process gives way: its facts, who wrote it, and all files.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+import msgspec
+
+from guesthouse.decide.forks import handed_on, lineage
 from guesthouse.decide.observed import Desired
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.durable import put_in_place
@@ -20,8 +25,9 @@ from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
 from guesthouse.host.snapshots.shelf import SnapshotShelf
-from guesthouse.model.errors import Failed
+from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.resources import Snapshot
+from guesthouse.qemu import frozen, networks
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,12 @@ class Reverter:
         """What is to be restored; raises `Conflict` or `Failed` when it cannot be, here and now."""
         folder = self.shelf.folder(snapshot.id)
         saved = folder.read_saved(snapshot.name, await self.box.fingerprint())
+        if desired.source is not None:
+            saved = _handed_on(saved, desired)
         disks = {disk.id: disk for disk in desired.disks}
         for has in saved.spec.disks:
-            disk, held = disks.get(has.disk), snapshot.disks.get(has.disk)
+            disk = disks.get(has.disk)
+            held = snapshot.disks.get(disk.origin if disk and desired.source else has.disk)
             if disk is None or held is None or held.layer not in self.disks.layers.find(disk):
                 raise Failed(
                     f"snapshot {snapshot.name} needs disk {has.name}, which is gone",
@@ -52,7 +61,15 @@ class Reverter:
         `last` is the record of the last start. Raises as `check` does.
         """
         machine = desired.machine
-        if machine.restore_epoch != machine.restart_epoch or _is_done(folder, last, machine.restore_epoch):
+        if machine.restore_epoch != machine.restart_epoch:
+            return None
+        if _is_done(folder, last, machine.restore_epoch):
+            if desired.source is not None:
+                raise Failed(
+                    f"machine {machine.name} ended before it was any other than what it was forked from",
+                    subject=f"machine {machine.name}",
+                    hint="fork it again",
+                )
             return None
         if desired.restore is not None:
             saved = await self.check(desired.restore, desired)
@@ -77,6 +94,24 @@ class Reverter:
     def state(self, snapshot: str) -> SnapshotFolder:
         """Where the state of a snapshot lies."""
         return self.shelf.folder(snapshot)
+
+
+def _handed_on(saved: Saved, desired: Desired) -> Saved:
+    """What was saved of another machine, as its fork has it."""
+    came = lineage(desired)
+    had = {disk.disk for disk in saved.spec.disks} | {nic.mac for nic in saved.spec.nics}
+    if not had <= {*came.disks, *came.macs}:
+        raise Conflict(
+            f"machine {desired.machine.name} cannot be forked from one that was losing a disk or a NIC just then",
+            subject=f"machine {desired.machine.name}",
+            hint="restart that machine, and fork it again",
+        )
+    return msgspec.structs.replace(
+        saved,
+        placed=frozen.handed_on(saved.placed, came.disks, came.macs),
+        spec=handed_on(saved.spec, came, desired.machine.name),
+        networks=networks.made_anew({came.macs[mac]: number for mac, number in saved.networks.items()}),
+    )
 
 
 def _is_done(folder: Folder, last: Record | None, epoch: int) -> bool:

@@ -93,7 +93,9 @@ class Run:
             self.stages.rebooted.clear()
             await self._executes.wait()
             # A fork's agent has answered since before the gate, and who has a gate reports by himself.
-            if self.stages.stage is not Stage.CONFIGURED and not self.record.forked:
+            # One that has no name yet would answer for another machine.
+            silent = self.record.forked or self.record.nameless
+            if self.stages.stage is not Stage.CONFIGURED and not silent:
                 await first_of(looker.look(self._console_from), self.stages.rebooted.wait())
             await self.stages.rebooted.wait()
 

@@ -7,7 +7,8 @@ Rules
 2. The first start of a machine with a template is a fork of that, where it fits; every other one is a boot. That it
    was forked is written down (`Folder.forked`) before its vCPUs run for the first time: they never do so twice.
 3. The first start after a revert to memory goes on from that (`reverting`); should that fail, so does the start.
-4. What a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
+4. A fork of another machine has no network until it has a name of its own (`naming`).
+5. What a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ from guesthouse.host.machines.restoring import fork, restore
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.snapshots.folder import Saved
+from guesthouse.host.stages import Kept
 from guesthouse.host.stages import keep as keep_stage
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.house import House
-from guesthouse.model.machine import MachineSpec
+from guesthouse.model.machine import MachineSpec, Stage
 from guesthouse.qemu import hotplug, networks
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.boot import Boot
@@ -144,7 +146,10 @@ class Starter:
         machine, folder = desired.machine, ignition.folder
         lit = await restore(ignition, saved, boot, self.reverter.state(machine.restore).state)
         try:
-            keep_stage(folder, msgspec.structs.replace(saved.stage, started_at=record.started_at))
+            for nic in record.placed.nics if record.nameless else ():
+                await lit.monitor.execute(hotplug.set_link(nic, up=False))
+            stage = Kept(started_at=0, stage=Stage.RUNNING) if record.nameless else saved.stage
+            keep_stage(folder, msgspec.structs.replace(stage, started_at=record.started_at))
             folder.write_record(record)
             self.reached("finished")
             folder.remember_restored(machine.restore_epoch)
@@ -206,6 +211,7 @@ class Starter:
             forwards_before=before,
             networks=saved.networks if saved else networks.at_start(placed),
             restored=saved is not None,
+            nameless=desired.source is not None and saved is not None,
         )
 
     def _hand_over(self, desired: Desired, folder: Folder) -> None:

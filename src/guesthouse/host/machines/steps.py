@@ -20,6 +20,7 @@ import msgspec
 
 from guesthouse.decide.observed import Desired
 from guesthouse.decide.steps import (
+    GiveIdentity,
     GiveWay,
     GrowDisk,
     Kill,
@@ -35,6 +36,7 @@ from guesthouse.decide.steps import (
     Resume,
     SetForwards,
     SetMemory,
+    ShareLayers,
     Shutdown,
     Start,
     Step,
@@ -51,6 +53,7 @@ from guesthouse.host.machines.ending import kill, shut_down
 from guesthouse.host.machines.forwarding import set_forwards
 from guesthouse.host.machines.layering import forget_unused
 from guesthouse.host.machines.merging import merge_live
+from guesthouse.host.machines.naming import give_identity
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
@@ -195,6 +198,16 @@ async def _take_snapshot(hands: Hands, step: TakeSnapshot, desired: Desired, pro
     await hands.snapshotter.take(step.snapshot, desired, progress)
 
 
+async def _share_layers(hands: Hands, step: ShareLayers, desired: Desired, progress: Progress) -> None:
+    await hands.disks.share(step.disk, desired.project_number)
+
+
+async def _give_identity(hands: Hands, step: GiveIdentity, desired: Desired, progress: Progress) -> None:
+    assert desired.source is not None  # a snapshot is kept until all that go on from it have a name
+    saved = hands.snapshots.folder(desired.source.id).read_facts().saved
+    await give_identity(await hands.running(desired), desired, saved.stage.outcome if saved else None)
+
+
 async def _give_way(hands: Hands, step: GiveWay, desired: Desired, progress: Progress) -> None:
     await hands.reverter.check(step.snapshot, desired)
     await kill(hands.runs, hands.runs.folder(desired.machine.id))
@@ -237,6 +250,8 @@ _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[
     RemoveDisk: _remove_disk,
     RemoveFolder: _remove_folder,
     TakeSnapshot: _take_snapshot,
+    ShareLayers: _share_layers,
+    GiveIdentity: _give_identity,
     GiveWay: _give_way,
     MergeLayer: _merge_layer,
     RemoveLayer: _remove_layer,

@@ -39,7 +39,6 @@ _SERIAL = "seed"
 _LEFT_FREE_KIB = 8 * 1024  # for others, who would otherwise be made to give back what they need
 _AT_ONCE_KIB = 4 * 1024
 _MUCH_KIB = 256 * 1024
-_CLOCK = "/sys/class/rtc/rtc0/since_epoch"
 # What `configure` imports only where it needs it.
 _IMPORTED_LATE = ("email.iterators", "email.message", "email.parser", "ipaddress", "traceback", "yaml", "zlib")
 
@@ -70,7 +69,7 @@ class Gate:
         entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
         if "random" in sys.modules:
             sys.modules["random"].seed()
-        self._set_clock()
+        self.guest.catch_up()
 
     def take(self, seed: Seed | None) -> dict[str, str]:
         """Mix in the seed's own randomness and wait for the NICs that it names; those that are there, as `nics`."""
@@ -125,12 +124,6 @@ class Gate:
         return any(
             self.guest.read(f"{disks}/{name}/serial").strip() == _SERIAL for name in os.listdir(self.guest.path(disks))
         )
-
-    def _set_clock(self) -> None:
-        told = self.guest.read(_CLOCK).strip()
-        if told:
-            # It tells whole seconds; the kernel itself takes the middle of one at a boot.
-            self.guest.set_clock(int(told) + 0.5)
 
 
 def _wanted(seed: Seed) -> set[str]:

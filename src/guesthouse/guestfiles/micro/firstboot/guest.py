@@ -17,6 +17,7 @@ _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _IFREQ = struct.Struct("16sH22x")
+_HARDWARE_CLOCK = "/sys/class/rtc/rtc0/since_epoch"
 LOG = "/var/log/cloud-init-output.log"
 
 
@@ -150,6 +151,13 @@ class Guest:
     def set_clock(self, time_s: float) -> None:
         """Set the clock, in seconds since 1970."""
         time.clock_settime(time.CLOCK_REALTIME, time_s)
+
+    def catch_up(self) -> None:
+        """Set the clock by the hardware's: it stood still while we were frozen."""
+        told = self.read(_HARDWARE_CLOCK).strip()
+        if told:
+            # It tells whole seconds; the kernel itself takes the middle of one at a boot.
+            self.set_clock(int(told) + 0.5)
 
     def stand_back(self, back: bool) -> None:
         """Run only when nobody else wants to, or as everybody again (sched(7))."""

@@ -41,7 +41,6 @@ RELEASED = "/run/guesthouse/released"
 SEED = "/run/guesthouse/seed"
 MACHINE_ID = "/etc/machine-id"
 RANDOM_SEED = "/var/lib/systemd/random-seed"
-CLOCK = "/sys/class/rtc/rtc0/since_epoch"
 # Only a NIC that no driver is there for is waited for so long; in a crowd of forks the others take their time.
 NIC_TIMEOUT_S = 60.0
 MOUNT_READ_ONLY = 1
@@ -150,7 +149,7 @@ class Gate:
         entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
         meta = self.read_seed(disk)
         random.seed()
-        self.set_clock()
+        self.guest.catch_up()
         self.guest.write(MACHINE_ID, machine_id(meta.get("instance-id")).encode() + b"\n", 0o444)
         self.wait_for_nics({mac.lower() for mac in meta.get("nics") or ()})
         self.guest.write(RELEASED, b"")
@@ -188,12 +187,6 @@ class Gate:
             return meta_data(self.guest.read(f"{SEED}/meta-data"))
         finally:
             self.kernel.umount2(SEED.encode(), UNMOUNT_DETACH)
-
-    def set_clock(self) -> None:
-        told = self.guest.read(CLOCK).strip()
-        if told:
-            # It tells whole seconds; the kernel itself takes the middle of one at a boot.
-            self.guest.set_clock(int(told) + 0.5)
 
     def wait_for_nics(self, wanted: set[str]) -> None:
         """Wait until the NICs that the seed names are there."""
