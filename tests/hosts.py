@@ -62,7 +62,9 @@ class FakeMachines:
         self._pids = iter(range(1000, 1_000_000))
 
     async def observe(self, desired: Desired) -> Observed:
-        return self.seen.get(desired.machine.id, Observed())
+        seen = self.seen.get(desired.machine.id, Observed())
+        forks = {disk.id: self.seen.get(disk.machine, Observed()).disks.get(disk.id) for disk in desired.forks}
+        return replace(seen, disks={**seen.disks, **{id: disk for id, disk in forks.items() if disk is not None}})
 
     async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
         if gate := self.gates.get(step.name):
@@ -171,7 +173,7 @@ def _layered(before: Observed, disk: Disk, layers: Mapping[str, str | None]) -> 
 
 
 def _shared(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
-    """What both machines then see; the one that shares knows its forks' disks only while it is forked."""
+    """What both machines then see of their disks."""
     disk: Disk = step.disk
     source = before.disks[disk.origin]
     layers = {layer: under for layer, under in layers_of(disk).items() if layer != disk.layer}
@@ -179,7 +181,7 @@ def _shared(host: FakeMachines, step: Any, desired: Desired, before: Observed) -
     seen = DiskSeen(disk.size_mib, layers, frozenset(layers))
     host.seen[disk.machine] = replace(fork, disks={**fork.disks, disk.id: seen})
     known = replace(source, shared=source.shared | set(layers))
-    return replace(before, disks={**before.disks, disk.origin: known, disk.id: seen})
+    return replace(before, disks={**before.disks, disk.origin: known})
 
 
 def _taken(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:

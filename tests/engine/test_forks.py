@@ -52,6 +52,11 @@ async def names(engine: Engine, asker: Asker) -> list[str]:
     return [row.name for row in await engine.views.machines(asker)]
 
 
+def files(host: FakeHost) -> set[str]:
+    """The disks of which there are files."""
+    return {disk for seen in host.machines.seen.values() for disk in seen.disks}
+
+
 async def idle(engine: Engine, asker: Asker) -> None:
     for row in await engine.views.operations(asker, all=False):
         await ended(engine, asker, await engine.views.operation(asker, row.id))
@@ -264,6 +269,7 @@ async def test_one_fork_can_be_cancelled_and_the_others_go_on(store: Store) -> N
         await idle(engine, asker)
         assert await names(engine, asker) == ["web", "web-2"]
         await until_no_snapshot(store)
+        assert files(host) == {disk.id for disk in await engine.views.disks(asker)}
 
 
 async def test_who_pushes_the_forking_aside_lets_the_forks_down(store: Store) -> None:
@@ -278,6 +284,34 @@ async def test_who_pushes_the_forking_aside_lets_the_forks_down(store: Store) ->
         await idle(engine, asker)
         assert await names(engine, asker) == []
         assert await engine.views.disks(asker) == []
+        assert files(host) == set()
+
+
+async def test_a_fork_that_is_deleted_while_it_waits_leaves_nothing(store: Store) -> None:
+    host = FakeHost()
+    gate = host.machines.gates["share-layers"] = asyncio.Event()
+    async with a_house(store, host) as (engine, asker):
+        await engine.accept(asker, FORK)
+        await engine.accept(asker, intents.Delete(machine="web-1"))
+        gate.set()
+        await idle(engine, asker)
+        assert await names(engine, asker) == ["web"]
+        await until_no_snapshot(store)
+        assert files(host) == {disk.id for disk in await engine.views.disks(asker)}
+
+
+async def test_a_fork_that_is_stopped_before_it_has_a_name_is_nobody(store: Store) -> None:
+    host = FakeHost()
+    async with a_house(store, host) as (engine, asker):
+        host.machines.gates["give-identity"] = asyncio.Event()
+        await do(engine, asker, FORK)
+        stopped = await engine.accept(asker, intents.Stop(machine="web-1", force=True))
+        assert isinstance(stopped, Operation)
+        host.machines.gates["give-identity"].set()
+        await ended(engine, asker, stopped)
+        assert (await engine.views.machine(asker, "web-1")).machine.state is State.STOPPED
+        await do(engine, asker, intents.Delete(machine="web-1"))
+        await until_no_snapshot(store)
 
 
 async def test_the_machine_may_go_while_its_forks_run(store: Store) -> None:

@@ -15,6 +15,8 @@ import pytest
 from tests.host.boxes import a_disk, a_house, changed, until
 from tests.host.guests import Guest
 from tests.host.shelves import Shelf, configured, is_fork, launched, stock
+from tests.host.test_machine_forks import forked
+from tests.host.timelines import Timeline
 from tests.patience import PATIENCE_S
 
 from guesthouse.decide.plan import Desired
@@ -209,10 +211,12 @@ async def test_a_fork_that_ends_at_its_gate_boots_as_a_machine_of_its_own(debian
             assert said == [desired.machine.id.replace("-", ""), "ended", "deploy", "hello", "running"]
 
 
-async def test_a_fork_that_reboots_has_no_gate_and_stays_who_it_is(debian_shelf: Shelf) -> None:
+async def test_a_fork_that_is_forked_or_reboots_stays_who_it_is(debian_shelf: Shelf) -> None:
     questions = ("machine-id", "hostname", "host key", "cloud-init's instance")
     script = "\n".join([*(_OWN[question] for question in questions), _SAID["state"]])
     async with open_host(debian_shelf.house) as host, _configured(debian_shelf, host, "again", COUNT) as guest:
+        async with forked(Timeline(guest), "another") as (child,):
+            await _is_another(child, guest)
         before = (await guest.run("sh", "-c", script)).splitlines()
         assert before[-1] == "running"
         run = await host.runs.find(guest.desired.machine.id)
@@ -226,3 +230,17 @@ async def test_a_fork_that_reboots_has_no_gate_and_stays_who_it_is(debian_shelf:
         assert (await guest.run("sh", "-c", script)).splitlines() == before
         family = await guest.run("sh", "-c", "cat /sys/class/dmi/id/product_family; ls -d /run/guesthouse/* || true")
         assert family.split() == ["/run/guesthouse/stages"]
+
+
+async def _is_another(child: Timeline, guest: Guest) -> None:
+    """A machine that was forked while it ran, and its fork."""
+    shared = ("random at first", "random seed", "cloud-init's instance")
+    for what in _OWN.keys() - set(shared):
+        mine, its = await child.shell(_OWN[what]), await guest.run("sh", "-c", _OWN[what])
+        assert mine, what
+        assert not set(mine.split()) & set(its.split()), what
+    assert await child.shell("cat /etc/hostname /srv/ran") == "another\nagain\n"
+    assert (await child.shell(_OWN["machine-id"])).strip() == child.guest.desired.machine.id.replace("-", "")
+    for what in ("state", "network", "address", "greeting"):
+        assert await child.shell(_SAID[what]) == await guest.run("sh", "-c", _SAID[what]), what
+    assert (await child.guest.banner()).startswith(b"SSH-2.0-OpenSSH")

@@ -8,7 +8,7 @@ from tests.qemu.scenarios import MACHINE_TYPE, disk, nic
 
 from guesthouse.model.machine import Bus, Cache, DiskSpec, MachineSpec, NicModel
 from guesthouse.qemu.devices import Device, NicDevice, Seated, Seed
-from guesthouse.qemu.frozen import match, without_identity
+from guesthouse.qemu.frozen import handed_on, match, without_identity
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
@@ -105,3 +105,13 @@ def test_a_root_disk_on_another_seat_does_not_match() -> None:
     moved = place(msgspec.structs.replace(PLAIN, disks=(ROOT,)), before, machine_type=MACHINE_TYPE)
     assert moved.disk(ROOT.disk).seat != placed(ROOT).disk(ROOT.disk).seat
     assert match(moved, frozen(FROZEN_ROOT)) is None
+
+
+def test_a_tree_that_another_machine_has_is_the_same_by_other_names() -> None:
+    tree = placed(ROOT, nics=NICS)
+    own = msgspec.structs.replace(ROOT, disk="e" * 36)
+    nics = tuple(msgspec.structs.replace(nic, mac=nic.mac.replace("52:54", "5a:5a")) for nic in NICS)
+    other = handed_on(tree, {ROOT.disk: own.disk}, {old.mac: new.mac for old, new in zip(NICS, nics, strict=True)})
+    assert [device.address() for device in other.devices] == [device.address() for device in tree.devices]
+    again = msgspec.structs.replace(PLAIN, disks=(own,), nics=nics)
+    assert place(again, other, machine_type=MACHINE_TYPE) == other == placed(own, nics=nics)

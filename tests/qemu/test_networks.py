@@ -50,3 +50,9 @@ def test_the_order_in_which_they_came_is_kept() -> None:
 def test_a_filler_leads_nowhere() -> None:
     (filler, _) = networks.backends(msgspec.structs.replace(PLACED, devices=(PLACED.nic(B.mac),)), "x", {B.mac: 1})
     assert filler["restrict"] is True
+
+
+def test_networks_made_anew_leave_what_was_saved_in_the_gaps() -> None:
+    numbers = networks.made_anew({"a": 0, "b": 2})
+    assert numbers == {"a": 3, "b": 5}
+    assert networks.made_anew({}) == {}

@@ -20,7 +20,8 @@ Request = tuple[str, str, Any]
 class Scene:
     """The requests before, and the one that is killed. `{m}` and `{d}` are a machine's and a disk's name.
 
-    `result` is the operation's in the end, where that matters.
+    `needs` is a machine that has to be configured before it, `runs` one that has to be after it. `result` is the
+    operation's in the end, where that matters.
     """
 
     before: tuple[Request, ...]
@@ -28,6 +29,8 @@ class Scene:
     booted: bool = False
     after: tuple[Request, ...] = (("DELETE", "/machines/{m}", None),)
     result: Mapping[str, Any] | None = None
+    needs: str = ""
+    runs: str = ""
 
 
 def filled(request: Request, names: dict[str, str]) -> Request:
@@ -58,6 +61,8 @@ async def set_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
         await daemon.do(*filled(request, names))
     if scene.booted:
         await daemon.reach(names["m"], "reachable")
+    if scene.needs:
+        await daemon.reach(scene.needs, "configured")
 
 
 async def clean_up(daemon: Daemon, scene: Scene, names: dict[str, str]) -> None:
@@ -71,6 +76,8 @@ async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) ->
     trace = daemon.house.home / "checkpoints"
     trace.unlink(missing_ok=True)
     await daemon.do(*filled(scene.ask, names))
+    if scene.runs:
+        await daemon.reach(scene.runs.format(**names), "configured")
     lines = trace.read_text().splitlines() if trace.exists() else []
     await clean_up(daemon, scene, names)
     return list(dict.fromkeys(tuple(line.split()) for line in lines))
@@ -93,6 +100,8 @@ async def killed_at_every_step(
         async with a_daemon(house) as daemon:
             document = await daemon.ended(operation)
             assert document["state"] == "done", (fatal, document)
+            if scene.runs:
+                await daemon.reach(scene.runs.format(**names(cell)), "configured")
             assert scene.result is None or document["result"] == scene.result, (fatal, document)
             assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
             await clean_up(daemon, scene, names(cell))

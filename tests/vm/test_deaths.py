@@ -38,6 +38,7 @@ TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "me
 NO_TEMPLATE: Request = ("DELETE", "/templates/{t}", None)
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), LAUNCH),
+    "machine.fork": Scene((), ("POST", "/machines/bystander/forks", {"name": "{m}"}), needs="bystander", runs="{m}"),
     "machine.start": Scene((LAUNCH, STOPPED), ("POST", "/machines/{m}/start", {})),
     "machine.stop": Scene((LAUNCH,), ("POST", "/machines/{m}/stop", {"timeout_s": 30}), booted=True),
     "machine.restart": Scene((LAUNCH,), ("POST", "/machines/{m}/restart", {"force": True})),

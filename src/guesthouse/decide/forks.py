@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from guesthouse.decide.layers import downward, layers_of
 from guesthouse.decide.observed import Desired, DiskSeen, Observed
 from guesthouse.model.machine import DiskSpec, Forward, MachineSpec, NicModel, NicSpec
-from guesthouse.model.resources import Disk, Held, SnapshotState
+from guesthouse.model.resources import Disk, Held, Snapshot, SnapshotState
 
 
 class Lineage(NamedTuple):
@@ -95,6 +96,13 @@ def waits(desired: Desired, observed: Observed) -> bool:
 def unshared(disk: Disk, seen: DiskSeen | None) -> tuple[str, ...]:
     """What is still shared of the layers that were."""
     return tuple(layer for layer in disk.shared if seen is None or layer in seen.shared)
+
+
+def shared_from(disk: Disk, snapshots: Iterable[Snapshot]) -> Snapshot | None:
+    """The snapshot whose layers a fork's disk begins with."""
+    layer = begins_with(disk)
+    held = ((snapshot, snapshot.disks.get(disk.origin)) for snapshot in snapshots)
+    return next((snapshot for snapshot, of_disk in held if of_disk is not None and of_disk.layer == layer), None)
 
 
 def begins_with(disk: Disk) -> str:

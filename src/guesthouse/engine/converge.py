@@ -31,6 +31,7 @@ from guesthouse.engine.forks import (
     deserted,
     disks_to_share,
     forks_in,
+    has_begun,
     no_longer_shared,
     release,
     release_passing,
@@ -91,14 +92,14 @@ class Converge:
         if operation and operation.cancel_requested and operation.state is not OperationState.UNDOING:
             await self._undo(desired, operation, _cancelled(operation))
             return Then.LOAD
-        if operation is not None and _begins_a_fork(desired, operation):
+        if operation is not None and desired.machine.origin:
             async with self.store.read() as tx:
-                found = await with_source(tx, desired)
-            if found is None:
+                forked = await with_source(tx, desired)
+            if forked is None:
                 return Then.END  # it is woken when that is over
-            desired = found
+            desired = forked
         observed = await self.host.observe(desired)
-        if operation is not None and _begins_a_fork(desired, operation) and waits(desired, observed):
+        if operation is not None and _is_deserted(desired, operation, observed):
             await self._undo(desired, operation, deserted(desired.machine))
             return Then.LOAD
         if why := lapse(desired, observed):
@@ -255,7 +256,8 @@ class Converge:
         seen = seen_columns(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
         lonely, gone = no_longer_shared(desired, observed), _gone(desired, observed)
-        async with self.store.write() if changed or operation or lonely or gone else self.store.read() as tx:
+        begun = has_begun(desired, observed)
+        async with self.store.write() if changed or operation or lonely or gone or begun else self.store.read() as tx:
             if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
                 await _release_disks(tx, machine, observed)
                 if seen["stage"] != machine.stage and seen["stage"]:
@@ -264,7 +266,9 @@ class Converge:
                 await tx.disks.update(disk.id, {}, shared=disk.shared)
             for snapshot in gone:
                 await tx.snapshots.delete(snapshot.id)
-            left = bool(lonely or gone) and await tidy(tx, machine)
+            if begun:
+                await release(tx, machine)
+            left = bool(lonely or gone or begun) and await tidy(tx, machine)
             if operation is not None and operation.generation <= machine.generation:
                 left |= await _settle_snapshots(tx, machine, operation, observed)
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
@@ -293,7 +297,7 @@ class Converge:
         if operation is not None and operation.kind == "machine.fork":
             for fork in forks_in(operation):
                 self.wake(fork)
-        if machine.origin and operation is not None and (operation.kind == "machine.launch" or machine.deleting):
+        if machine.restore and machine.origin:
             self.wake(machine.origin)  # there may be something that it keeps for nobody now
 
 
@@ -305,9 +309,10 @@ def _ending(operation: Operation, error: GuesthouseError | None = None) -> Opera
     return OperationState.FAILED if failed else OperationState.DONE
 
 
-def _begins_a_fork(desired: Desired, operation: Operation) -> bool:
-    is_begin = operation.kind == "machine.launch" and operation.state is not OperationState.UNDOING
-    return bool(desired.machine.origin) and is_begin
+def _is_deserted(desired: Desired, operation: Operation, observed: Observed) -> bool:
+    """Whether a fork is to begin with something that it will not get any more."""
+    begins = operation.kind == "machine.launch" and operation.state is not OperationState.UNDOING
+    return begins and bool(desired.machine.origin) and waits(desired, observed)
 
 
 # Operations after which a machine runs that did not before.
@@ -351,14 +356,12 @@ _KEEPS = frozenset({"snapshot.create", "machine.fork"})
 
 async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> bool:
     """Write down what an operation has led to for snapshots; whether it left layers to merge or to remove."""
-    if operation.kind == "machine.launch":
-        await release(tx, machine)
-        return bool(machine.origin) and await tidy(tx, machine)
     if operation.kind not in _KEEPS and not operation.kind.startswith("snapshot."):
         return False
     if operation.kind in _KEEPS and operation.state is not OperationState.UNDOING:
         await publish(tx, operation, observed)
-        await release_passing(tx, operation.context["snapshot"])
+        if await release_passing(tx, operation.context["snapshot"]):
+            return True
     return operation.kind != "snapshot.merge" and await tidy(tx, machine)
 
 

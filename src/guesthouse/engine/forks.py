@@ -60,6 +60,11 @@ def deserted(machine: MachineRow) -> Failed:
     )
 
 
+def has_begun(desired: Desired, observed: Observed) -> bool:
+    """Whether a fork has gone on from its source's memory, under a name of its own."""
+    return desired.source is not None and observed.process is not None and not observed.process.nameless
+
+
 async def release(tx: Transaction, machine: Machine) -> None:
     """Let go of what a fork went on from; if nobody else needs it, and nobody has named it, it goes."""
     if (source := await source_of(tx, machine)) is None:
@@ -69,14 +74,15 @@ async def release(tx: Transaction, machine: Machine) -> None:
     await release_passing(tx, source.id)
 
 
-async def release_passing(tx: Transaction, snapshot_id: str) -> None:
-    """Have a snapshot go that was there for forks alone, once none of them is still to go on from it."""
+async def release_passing(tx: Transaction, snapshot_id: str) -> bool:
+    """Have a snapshot go that was there for forks alone, once none of them is to go on from it; whether it goes."""
     snapshot = await tx.snapshots.get(snapshot_id)
     if snapshot is None or not snapshot.passing or await tx.machines.scan(restore=snapshot_id):
-        return
+        return False
     await tx.snapshots.update(snapshot_id, {}, state=SnapshotState.DELETING)
     if (machine := await tx.machines.get(snapshot.machine)) is not None:
         await tidy(tx, machine)
+    return True
 
 
 def no_longer_shared(desired: Desired, observed: Observed) -> list[Disk]:

@@ -252,7 +252,16 @@ async def _disk_grown(tx: Transaction, operation: Operation) -> None:
 async def _disk_converted(tx: Transaction, operation: Operation) -> None:
     disk_format = DiskFormat(operation.context["format"])
     await tx.disks.update(
-        operation.subject, {}, state=DiskState.READY, format=disk_format, image="", template="", layer="", layers={}
+        operation.subject,
+        {},
+        state=DiskState.READY,
+        format=disk_format,
+        image="",
+        template="",
+        layer="",
+        layers={},
+        origin="",
+        shared=(),
     )
 
 

@@ -73,7 +73,7 @@ class Reverter:
             return None
         if desired.restore is not None:
             saved = await self.check(desired.restore, desired)
-            _put_back_variables(self.shelf.folder(desired.restore.id), folder)
+            put_back_variables(self.shelf.folder(desired.restore.id), folder)
             return saved
         self._boot_as_it_was(desired, folder, machine.snapshot)
         return None
@@ -88,7 +88,7 @@ class Reverter:
 
     def _boot_as_it_was(self, desired: Desired, folder: Folder, stands_on: str) -> None:
         if (epoch := desired.machine.restore_epoch) and stands_on:
-            _put_back_variables(self.shelf.folder(stands_on), folder)
+            put_back_variables(self.shelf.folder(stands_on), folder)
             folder.remember_restored(epoch)
 
     def state(self, snapshot: str) -> SnapshotFolder:
@@ -120,7 +120,8 @@ def _is_done(folder: Folder, last: Record | None, epoch: int) -> bool:
     return folder.has_restored(epoch)
 
 
-def _put_back_variables(snapshot: SnapshotFolder, folder: Folder) -> None:
+def put_back_variables(snapshot: SnapshotFolder, folder: Folder) -> None:
+    """Give a machine's folder the UEFI variables of a snapshot, if it has any."""
     if snapshot.variables.exists():
         partial = folder.variables.with_name(folder.variables.name + ".partial")
         shutil.copyfile(snapshot.variables, partial)

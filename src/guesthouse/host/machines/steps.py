@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from guesthouse.decide.forks import shared_from
 from guesthouse.decide.observed import Desired
 from guesthouse.decide.steps import (
     GiveIdentity,
@@ -54,7 +55,7 @@ from guesthouse.host.machines.forwarding import set_forwards
 from guesthouse.host.machines.layering import forget_unused
 from guesthouse.host.machines.merging import merge_live
 from guesthouse.host.machines.naming import give_identity
-from guesthouse.host.machines.reverting import Reverter
+from guesthouse.host.machines.reverting import Reverter, put_back_variables
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.snapshotting import Snapshotter
@@ -199,6 +200,10 @@ async def _take_snapshot(hands: Hands, step: TakeSnapshot, desired: Desired, pro
 
 
 async def _share_layers(hands: Hands, step: ShareLayers, desired: Desired, progress: Progress) -> None:
+    snapshot = shared_from(step.disk, desired.snapshots)
+    folder = identity.make_machine_folder(hands.house.machines, step.disk.machine)
+    if snapshot is not None:
+        put_back_variables(hands.snapshots.folder(snapshot.id), hands.runs.folder(folder.name))
     await hands.disks.share(step.disk, desired.project_number)
 
 
