@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -74,6 +75,25 @@ def test_a_fault_of_ours_is_reported_and_ends_the_boot(guest: ScratchGuest) -> N
 def test_without_a_report_port_nothing_is_written(guest: ScratchGuest) -> None:
     outcome.Outcome(guest).reachable()
     assert not guest.exists(outcome.PORT)
+
+
+def test_a_port_that_nobody_reads_holds_nothing_up(guest: ScratchGuest) -> None:
+    """As one does whose host is not there: it takes nothing now, and everything later, in order."""
+    guest.folder("/dev/virtio-ports")
+    os.mkfifo(guest.path(outcome.PORT))
+    reader = os.open(guest.path(outcome.PORT), os.O_RDWR)
+    os.set_blocking(reader, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(reader, bytes(4096))
+    told = outcome.Outcome(guest)
+    told.reachable()
+    told.configured()
+    os.set_blocking(reader, True)
+    with os.fdopen(reader, "rb") as port:
+        assert port.read(filled) == bytes(filled)
+        assert [json.loads(port.readline())["stage"] for _ in range(2)] == ["reachable", "configured"]
 
 
 def test_status_waits_for_the_end_of_the_boot(guest: ScratchGuest) -> None:

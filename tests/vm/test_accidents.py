@@ -16,6 +16,7 @@ from tests.host.boxes import qemus
 from tests.vm.houses import PATIENCE_S, ROOT, Daemon, a_daemon, a_furnished_house, left_in
 
 from guesthouse.host.images.built import BuiltImage
+from guesthouse.host.machines.folder import Folder
 from guesthouse.host.processes import run
 from guesthouse.model.house import House
 
@@ -68,6 +69,25 @@ async def test_qemu_is_killed_while_there_is_no_daemon(micro_image: BuiltImage) 
         async with a_daemon(house) as daemon:
             await becomes(daemon, "web", "crashed")
             assert (await daemon.ask("GET", "/machines/other"))["state"] == "running"
+
+
+async def test_the_daemon_is_killed_while_a_guest_boots(micro_image: BuiltImage) -> None:
+    async with a_furnished_house(micro_image) as house:
+        async with a_daemon(house) as daemon:
+            await daemon.do("POST", "/machines", small(user_data="#cloud-config\nruncmd: [echo done >/dev/ttyS0]"))
+            daemon.kill()
+            await daemon.died()
+        (machine,) = house.machines.iterdir()
+        folder = Folder(machine)
+        async with asyncio.timeout(PATIENCE_S):
+            reader, writer = await asyncio.open_unix_connection(sock=folder.connect("console"))
+            # What came before goes to the log alone.
+            if b"done" not in folder.console_log.read_bytes():
+                await reader.readuntil(b"done")
+            writer.close()
+        async with a_daemon(house) as daemon:
+            document = await daemon.reach("web", "configured")
+            assert document["status"]["outcome"]["ok"], document
 
 
 async def test_the_guest_powers_itself_off(micro_image: BuiltImage) -> None:

@@ -5,6 +5,9 @@ a template says ``{"stage": "gate"}`` when it may be frozen, everybody ``{"stage
 server listens, then
 ``{"stage": "configured", "ok", "source", "failures": [{"module", "message"}], "ignored": [...], "log"}``.
 
+A port takes nothing while nobody on the host has it open; writing to it waits for that. The boot does not wait: from
+then on a process of its own gets the lines, and writes them when somebody is there.
+
 Source: cloud-init's reference of status.json and result.json; Linux's sysfs class "virtio-ports".
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ class Outcome:
             name: {"start": None, "finished": None, "errors": []} for name in _STAGES
         }
         self.stage: str | None = None
+        self._messenger: int | None = None
 
     def fail(self, module: str, message: str) -> None:
         """Remember a failure; it goes to the log as well."""
@@ -92,12 +97,27 @@ class Outcome:
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:
-            # Unbuffered and without O_CREAT: a machine without the port says nothing.
-            with open(self.guest.path(PORT), "r+b", buffering=0) as port:
-                port.write(json.dumps(message).encode() + b"\n")
+            self._send(json.dumps(message).encode() + b"\n")
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 self.guest.log(f"report port: {error.strerror}")
+
+    def _send(self, line: bytes) -> None:
+        if self._messenger is None:
+            # Unbuffered and without O_CREAT: a machine without the port says nothing.
+            with open(self.guest.path(PORT), "r+b", buffering=0) as port:
+                if _takes(port.fileno()):
+                    port.write(line)
+                    return
+                self._messenger = self.guest.pour_into(port.fileno())
+        os.write(self._messenger, line)
+
+
+def _takes(port: int) -> bool:
+    """Whether a line that is written to the port now goes to somebody."""
+    poll = select.poll()
+    poll.register(port, select.POLLOUT)
+    return any(event & select.POLLOUT for _, event in poll.poll(0))
 
 
 def _as_cloud_init_says(module: str, message: str) -> str:
