@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from xml.sax.saxutils import escape
 from bench.house import a_ready_socket, until_ready
 
 _GUEST = Path(__file__).with_name("guest.xml")
+_ANSWER_TIMEOUT_S = 120.0
 _GROUPS = Path("/sys/fs/cgroup")
 _STATE = ("/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt")
 # virtlogd comes back when it listens; libvirtd tells when it does. It is the process that we started.
@@ -50,12 +52,19 @@ class Session:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{command}\necho end-of-answer\n")
         self._process.stdin.flush()
-        said = ""
-        for line in self._process.stdout:
-            if line.startswith("end-of-answer"):
-                break
-            said += line
-        if "error:" in said or self._process.poll() is not None:
+        said, ended = "", False
+        patience = threading.Timer(_ANSWER_TIMEOUT_S, self._process.kill)
+        patience.start()
+        try:
+            for line in self._process.stdout:
+                if ended := line.startswith("end-of-answer"):
+                    break
+                said += line
+        finally:
+            patience.cancel()
+        if not ended:
+            raise RuntimeError(f"virsh {command}: ended, or gave no answer for {_ANSWER_TIMEOUT_S:.0f} s: {said}")
+        if "error:" in said:
             raise RuntimeError(f"virsh {command}: {said}")
         return said
 
@@ -116,7 +125,7 @@ def missing() -> str:
 def a_libvirt() -> Iterator[Libvirt]:
     """A libvirtd and its virtlogd, ready; they and their guests end with the block."""
     folder = Path(tempfile.mkdtemp(prefix="guesthouse-libvirt-"))
-    groups_before = set(_GROUPS.glob("*/machine"))
+    groups_before = _groups()
     try:
         _furnish(folder)
         with a_ready_socket() as (address, ready), (folder / "libvirtd.log").open("ab") as log:
@@ -137,8 +146,8 @@ def a_libvirt() -> Iterator[Libvirt]:
                 _end_logger(folder)
     finally:
         shutil.rmtree(folder)
-        for group in set(_GROUPS.glob("*/machine")) - groups_before:
-            _remove_group(group)
+        for group in sorted(_groups() - groups_before, reverse=True):
+            group.rmdir()
 
 
 def _furnish(folder: Path) -> None:
@@ -170,11 +179,9 @@ def _end_logger(folder: Path) -> None:
         os.close(watched)
 
 
-def _remove_group(group: Path) -> None:
-    """Remove a control group and those in it; their files go with them."""
-    for inner in group.glob("*/"):
-        _remove_group(inner)
-    group.rmdir()
+def _groups() -> set[Path]:
+    """The control groups of guests, whoever's: a run that was killed leaves its own, and their parent with them."""
+    return {group for top in _GROUPS.glob("*/machine/") for group in (top, *top.rglob("*/"))}
 
 
 def _boot(options: dict[str, str]) -> str:
