@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.host.boxes import a_disk, a_host, changed, converge, folder_of, new_id, wanted
+from tests.host.boxes import a_disk, a_host, changed, converge, folder_of, new_id, until, wanted
 from tests.host.shelves import Shelf, configured
 from tests.host.timelines import Timeline, reverting, taken, taking
 from tests.patience import PATIENCE_S
@@ -354,6 +355,21 @@ async def test_many_layers_stay_few(shelf: Shelf) -> None:
         assert run is not None
         told = await run.monitor.execute(Command("query-named-block-nodes", {"flat": True}))
         assert not [node for node in told if disk.id in node.get("file", "")]
+
+
+async def test_what_was_merged_is_there_when_qemu_is_killed(shelf: Shelf) -> None:
+    """What QEMU copies by itself it has in memory for a while, but for what it tells that it has written."""
+    disk = a_disk(16)
+    async with a_timeline(shelf, (disk, Bus.VIRTIO)) as line:
+        await line.write(disk, "before", 8)
+        snapshot = await line.take(memory=False)
+        assert await line.delete(snapshot) == ["merge-layer", "remove-layer", "remove-snapshot"]
+        os.kill((await process_of(line)).pid, signal.SIGKILL)
+        await until(line.guest.host, line.guest.desired, lambda seen: seen.process is None)
+        (layer,) = line.guest.house.disks.glob(f"{disk.id}.*")
+        raw = line.guest.house.home / "seen"
+        subprocess.run(("qemu-img", "convert", "-O", "raw", layer, raw), check=True)
+        assert raw.read_bytes()[8 << 20 :].startswith(b"before ")
 
 
 async def test_a_guest_that_writes_faster_than_its_memory_can_be_kept_stands_still_for_it(

@@ -58,6 +58,8 @@ MESSAGES: dict[str, Callable[[], tuple[Command, ...]]] = {
         nodes.NODES,
         streaming.stream("merge-1", NEW_LAYER, f"{NEW_LAYER}-b1", "disk.qcow2", 64 << 20),
         streaming.stream("merge-1", NEW_LAYER, "", ""),
+        streaming.flush(NEW_LAYER),
+        streaming.finalize("merge-1"),
         streaming.cancel("merge-1"),
         streaming.dismiss("merge-1"),
         nodes.forget(NEW_LAYER),

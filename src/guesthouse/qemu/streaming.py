@@ -3,7 +3,9 @@
 Rules
 -----
 1. A layer takes in what lies between it and its new base; the layers taken in are only read, and stay as they are.
-2. The header of the layer names its new base when all is copied, never before: who is killed has lost nothing.
+2. The header of the layer names its new base when all is copied and lies on the disk, never before: who is killed has
+   lost nothing. QEMU changes the header when a job is finalized, and does not flush what it copied before that: the
+   file would have lost its base, and not have what it took in.
 3. A job stays until it is dismissed, so that whoever comes later learns how it ended.
 
 Source: QEMU's qapi/block-core.json (block-stream), qapi/job.json, docs/interop/live-block-operations.rst.
@@ -19,7 +21,9 @@ from guesthouse.qemu.messages import Command
 
 EVENT = "JOB_STATUS_CHANGE"
 JOBS = Command("query-jobs")
+PENDING = "pending"
 CONCLUDED = "concluded"
+_BY_US = {"auto-finalize": False, "auto-dismiss": False}
 
 
 def stream(job: str, node: str, base: str, base_name: str, bytes_per_s: int = 0) -> Command:
@@ -29,7 +33,17 @@ def stream(job: str, node: str, base: str, base_name: str, bytes_per_s: int = 0)
     """
     to = {"base-node": base, "backing-file": base_name} if base else {}
     pace = {"speed": bytes_per_s} if bytes_per_s else {}
-    return Command("block-stream", {"job-id": job, "device": node, **to, **pace, "auto-dismiss": False})
+    return Command("block-stream", {"job-id": job, "device": node, **to, **pace, **_BY_US})
+
+
+def flush(node: str) -> Command:
+    """Write down what QEMU has of a layer in memory: QMP has no command of its own for that."""
+    return Command("human-monitor-command", {"command-line": f"qemu-io {node} flush"})
+
+
+def finalize(job: str) -> Command:
+    """Have a job that is pending change the header of its layer, and end."""
+    return Command("job-finalize", {"id": job})
 
 
 def cancel(job: str) -> Command:

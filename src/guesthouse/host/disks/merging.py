@@ -18,7 +18,7 @@ from socket import socketpair
 
 from guesthouse.host.machines import qmp
 from guesthouse.host.machines.qmp import Monitor
-from guesthouse.host.streaming import follow
+from guesthouse.host.streaming import copy, follow
 from guesthouse.model.errors import Failed
 from guesthouse.ports import Progress
 from guesthouse.qemu import streaming
@@ -39,8 +39,11 @@ async def merge(layer: DiskFile, under: DiskFile | None, subject: str, progress:
         raise Failed(f"{subject}: {layer.path.name} does not lie on {under.path.name}", subject=subject)
     name = os.path.relpath(under.path, layer.path.parent) if under is not None else ""
     command = streaming.stream(_JOB, _node(0), "" if base is None else _node(base), name)
-    async with _storage_daemon(bare(layer, _node), subject) as monitor:
-        await follow(monitor, _JOB, command, subject, progress)
+    # It flushes what it copied when it closes the layer, and no sooner; the header must not change before that. The
+    # second one has nothing left to copy.
+    for part in (copy, follow):
+        async with _storage_daemon(bare(layer, _node), subject) as monitor:
+            await part(monitor, _JOB, command, subject, progress)
 
 
 def _node(level: int) -> str:
@@ -80,7 +83,9 @@ async def _storage_daemon(blockdev: dict[str, object], subject: str) -> AsyncIte
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-        await process.wait()
+        status = await process.wait()
+    if status:
+        raise Failed(f"{subject}: the program that merges its layers ended with status {status}", subject=subject)
 
 
 async def _greeted(connection: Socket, process: asyncio.subprocess.Process, subject: str) -> Monitor:

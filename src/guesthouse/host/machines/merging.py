@@ -14,7 +14,7 @@ from guesthouse.host.streaming import MERGES, follow
 from guesthouse.model.errors import Failed
 from guesthouse.model.resources import Disk, Image
 from guesthouse.ports import Progress
-from guesthouse.qemu.streaming import stream
+from guesthouse.qemu.streaming import flush, stream
 
 # Nobody waits for it, and the guest wants its disk for itself.
 _PACE_BYTES_PER_S = 256 << 20
@@ -45,7 +45,7 @@ async def merge_live(
         identity.give_to_machine(run.folder.path, path)
     try:
         command = stream(job, node, base, name, _PACE_BYTES_PER_S)
-        await follow(run.monitor, job, command, f"disk {disk.name}", progress)
+        await follow(run.monitor, job, command, f"disk {disk.name}", progress, flush(node))
     finally:
         if node != written:
             identity.let_read(run.folder.path, path)
