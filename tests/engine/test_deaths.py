@@ -82,10 +82,19 @@ SCENES: dict[str, Scene] = {
     "image.build": Scene((), intents.ImageBuild(recipe="micro", name="second")),
     "image.import": Scene((), intents.ImageImport(source="/x.qcow2", name="second")),
     "image.pull": Scene((), intents.ImagePull(reference="debian:12")),
+    "image.create": Scene((launch(disks=(DATA,)),), intents.ImageCreate(machine="web", name="second", pause=True)),
     "image.export": Scene((), intents.ImageExport(image="micro", path="/x.qcow2")),
     "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
     "template.create": Scene((), TEMPLATE),
     "template.delete": Scene((TEMPLATE,), intents.TemplateDelete(template="small")),
+}
+OTHERS: dict[str, Scene] = {
+    "image.create of a snapshot": Scene(
+        (launch(disks=(DATA,)), TAKE, TWO), intents.ImageCreate(machine="web", name="second", snapshot="one")
+    ),
+    "image.create of a stopped machine": Scene(
+        (launch(), intents.Stop(machine="web", force=True)), intents.ImageCreate(machine="web", name="second")
+    ),
 }
 
 
@@ -138,20 +147,23 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
 async def idle(store: Store, engine: Engine, asker: Asker) -> None:
     """Wait until nothing is under way, and nothing is still to go."""
     async with asyncio.timeout(PATIENCE_S):
-        while (rows := await engine.views.operations(asker, all=False)) or await _going(store):
+        while (rows := await engine.views.operations(asker, all=False)) or await _left_over(store, engine, asker):
             for row in rows:
                 await ended(engine, asker, await engine.views.operation(asker, row.id))
             await asyncio.sleep(0)
 
 
-async def _going(store: Store) -> bool:
+async def _left_over(store: Store, engine: Engine, asker: Asker) -> bool:
+    """Whether a machine is not yet as it is wanted, or a snapshot is not yet gone."""
+    machines = await engine.views.machines(asker)
     async with store.read() as tx:
-        return bool(await tx.snapshots.scan(state=SnapshotState.DELETING))
+        going = await tx.snapshots.scan(state=SnapshotState.DELETING)
+    return bool(going) or any(row.observed_generation != row.generation for row in machines)
 
 
-@pytest.mark.parametrize("kind", sorted(SCENES))
-async def test_killed_at_every_step(store: Store, kind: str) -> None:
-    scene = SCENES[kind]
+@pytest.mark.parametrize("name", sorted(SCENES | OTHERS))
+async def test_killed_at_every_step(store: Store, name: str) -> None:
+    scene = (SCENES | OTHERS)[name]
     async with _fresh(store) as host:
         await set_up(store, host, scene)
         whole = Reaper()

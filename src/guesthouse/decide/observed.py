@@ -16,7 +16,8 @@ class Desired:
     to be removed: an undone operation made them. `authorized_keys` are public keys of the project beside those of
     the spec. `template` is what its first start may be forked from. `snapshots` are all of the machine's, `aside` the
     disks that only they name. `source` is the snapshot of another machine that this one goes on from, and `forks` are
-    the disks of others that are about to go on in this machine's layers.
+    the disks of others that are about to go on in this machine's layers. `read`: layers of its disks are read by
+    somebody else, and may not be merged now.
     """
 
     machine: Machine
@@ -31,6 +32,7 @@ class Desired:
     aside: tuple[Disk, ...] = ()
     source: Snapshot | None = None
     forks: tuple[Disk, ...] = ()
+    read: bool = False
 
     @property
     def restore(self) -> Snapshot | None:

@@ -11,8 +11,9 @@ Rules
    and are named by `waiting_for_restart`. They never cause a step.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
-8. A snapshot is taken first, and then forks get its layers: what else is wanted comes after it. Who goes on from one
-   ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files removed last.
+8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
+   goes on from one ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files
+   removed last (`layers.upkeep`), and not while somebody else reads them.
 9. A fork's guest learns who it is (`GiveIdentity`) as soon as its vCPUs run.
 10. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
    a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
@@ -62,8 +63,7 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[
     machine, process = desired.machine, observed.process
     if machine.deleting:
         return _removal(desired, observed)
-    steps: list[Step] = [TakeSnapshot(snapshot) for snapshot in _to_take(desired, observed)]
-    steps += [ShareLayers(disk) for disk in _to_share(desired, observed)]
+    steps = _snapshots(desired, observed)
     if process and (machine.power is Power.STOPPED or process.restart_epoch != machine.restart_epoch):
         steps += _end(desired, process)
         process = None
@@ -72,8 +72,18 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[
     if machine.power is not Power.STOPPED:
         if process is None:
             return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
-        steps += [*_live(machine.spec, process), *_vcpus(machine.power, process)]
-    return (*steps, *(_upkeep(desired, observed, process) if upkeep else ()))
+        steps += _live(machine.spec, process)
+        steps += [step for step in _vcpus(machine.power, process) if step not in steps]
+    return (*steps, *(_upkeep(desired, observed, process) if upkeep and not desired.read else ()))
+
+
+def _snapshots(desired: Desired, observed: Observed) -> list[Step]:
+    """The snapshots to take, and the layers to share; a guest that is to stand still does so before."""
+    taken: list[Step] = [TakeSnapshot(snapshot) for snapshot in _to_take(desired, observed)]
+    shared: list[Step] = [ShareLayers(disk) for disk in _to_share(desired, observed)]
+    if taken and observed.process and desired.machine.power is Power.PAUSED:
+        return [*_vcpus(Power.PAUSED, observed.process), *taken, *shared]
+    return [*taken, *shared]
 
 
 def _to_take(desired: Desired, observed: Observed) -> list[Snapshot]:

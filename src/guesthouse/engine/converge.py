@@ -40,6 +40,7 @@ from guesthouse.engine.forks import (
 from guesthouse.engine.kinds import KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
+from guesthouse.engine.readings import readings
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
 from guesthouse.engine.seen import lapsed_columns, seen_columns
 from guesthouse.engine.snapshots import publish, tidy
@@ -121,7 +122,8 @@ class Converge:
             make_id(self.random), "snapshot.merge", machine, machine.host, machine=machine.id, **begun
         )
         async with self.store.write() as tx:
-            if not await tx.operations.scan(subject=machine.id, ended_at=0.0):
+            under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
+            if not under_way and not await readings(tx, machine.id):
                 await tx.operations.insert(operation)
         self.board.changes.ring(machine.id, operation.id)
 

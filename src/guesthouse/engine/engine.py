@@ -25,6 +25,7 @@ from guesthouse.engine.history import keep_short
 from guesthouse.engine.inside import Inside
 from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
+from guesthouse.engine.readings import Readings
 from guesthouse.engine.views import Views
 from guesthouse.engine.works import Works
 from guesthouse.model.house import House
@@ -70,7 +71,6 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """An engine at work. Raises what its own tasks raise."""
     board = Board(Changes())
-    works = Works(store, host.images, host.templates, host.disks, board, checkpoint)
 
     async def work(subject: str, wakes: Wakes) -> None:
         if not await converge(subject, wakes):
@@ -79,6 +79,8 @@ async def open_engine(
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
         converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
+        readings = Readings(store, board, owners.wake)
+        works = Works(store, host.images, host.templates, host.disks, board, checkpoint, readings)
         await _make_default_project(store, random)
         await _autostart(store, identity)
         for subject in await _unfinished(store, identity):

@@ -249,6 +249,20 @@ class ImagePull(Intent, frozen=True, kw_only=True):
     public: bool = False
 
 
+class ImageCreate(Intent, frozen=True, kw_only=True):
+    """Make an image of a machine's root disk as it is now, or as a `snapshot` of the machine holds it.
+
+    The machine runs on. `quiesce` has the guest's agent freeze its file systems for the moment that the image shows;
+    `pause` has its vCPUs stand still while the disk is read.
+    """
+
+    machine: str
+    name: str
+    snapshot: str = ""
+    quiesce: bool = False
+    pause: bool = False
+
+
 class ImageExport(Intent, frozen=True, kw_only=True):
     image: str
     path: str

@@ -7,6 +7,7 @@ from typing import Any
 from guesthouse.decide.observed import Desired
 from guesthouse.engine.forks import source_of
 from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.readings import readings
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.resources import Disk, DiskState, Event, Image, Operation, OperationState, Snapshot, Template
@@ -41,6 +42,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
         snapshots=tuple(snapshots),
         aside=aside,
         source=source,
+        read=bool(await readings(tx, machine.id)),
     )
 
 

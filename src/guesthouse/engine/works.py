@@ -20,6 +20,7 @@ import msgspec
 from guesthouse.engine.kinds import KINDS, Kind, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
+from guesthouse.engine.readings import Readings, reading_of
 from guesthouse.engine.records import end_operation
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import DiskFormat
@@ -48,6 +49,7 @@ class Works:
     disks: DiskHost
     board: Board
     checkpoint: Checkpoint
+    readings: Readings
 
     async def __call__(self, subject: str, wakes: Wakes) -> None:
         """Do what is open for this subject, oldest first."""
@@ -167,11 +169,33 @@ class Works:
 async def _do_image(
     works: Works, operation: Operation, step: str, image: Image, progress: Progress
 ) -> Mapping[str, Any]:
-    return await works.images.perform(operation.kind, step, image, operation.context, progress)
+    match operation.kind, step:
+        case "image.create", "hold":
+            return await works.readings.hold(operation)
+        case "image.create", "release":
+            return await works.readings.release(operation)
+    async with works.store.read() as tx:
+        context = {**operation.context, **await _sources(tx, operation)}
+    return await works.images.perform(operation.kind, step, image, context, progress)
+
+
+async def _sources(tx: Transaction, operation: Operation) -> dict[str, Any]:
+    """The records of what an image is made of: the image that it goes back to, and the disk that is read."""
+    found: dict[str, Any] = {}
+    if origin := operation.context.get("origin"):
+        found["origin"] = msgspec.to_builtins(await tx.images.get(origin))
+    if (reading := reading_of(operation)) is not None:
+        disk = await tx.disks.get(reading.disk)
+        below = await tx.images.get(disk.image) if disk is not None and disk.image else None
+        found |= {"disk": msgspec.to_builtins(disk), "below": msgspec.to_builtins(below)}
+    return found
 
 
 async def _undo_image(works: Works, operation: Operation, image: Image) -> None:
-    await works.images.discard(image, {**operation.context, "kind": operation.kind})
+    try:
+        await works.images.discard(image, {**operation.context, "kind": operation.kind})
+    finally:
+        await works.readings.release(operation)
 
 
 async def _do_template(
@@ -273,6 +297,7 @@ _FINISH = {
     "image.build": _publish_image,
     "image.import": _publish_image,
     "image.pull": _publish_image,
+    "image.create": _publish_image,
     "image.export": _nothing,
     "image.delete": _remove_image,
     "template.create": _publish_template,

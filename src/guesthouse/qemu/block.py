@@ -7,7 +7,7 @@ follows a backing file that a file's own header names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,14 @@ class DiskFile:
     path: Path
     format: DiskFormat = DiskFormat.QCOW2
     backing: DiskFile | None = None
+
+
+def downward(file: DiskFile) -> Iterator[DiskFile]:
+    """A file and all that lie under it, from the top."""
+    below: DiskFile | None = file
+    while below is not None:
+        yield below
+        below = below.backing
 
 
 def blockdev(disk: DiskDevice, file: DiskFile) -> Mapping:

@@ -168,6 +168,28 @@ _IMAGES = (
         examples=("guest image pull debian:12",),
     ),
     Command(
+        "image create",
+        "make an image of a machine's root disk",
+        SECTION,
+        (
+            Argument("name", "name of the image"),
+            Option("--from", "machine", "the machine as it is now, or as one of its snapshots has it",
+                   "MACHINE[@SNAPSHOT]", required=True, complete="machine"),
+            Option("--quiesce", "quiesce", "have the guest's agent freeze file systems for the moment it shows",
+                   switch=True),
+            Option("--pause", "pause", "have the machine stand still while its disk is read", switch=True),
+        ),
+        Request("POST", "/images/create"),
+        done="made image {subject_name}",
+        durable=True,
+        run="image:create",
+        about="A machine that runs goes on, unless told otherwise: the image shows its disk at one moment, as after a "
+        "power failure, or clean with --quiesce. Data disks are not part of it. What is in the guest goes along, users "
+        "and keys too; cloud-init configures a machine launched from it anew.",
+        examples=("guest image create web-golden --from web --quiesce",
+                  "guest image create web-golden --from web@before-upgrade"),
+    ),
+    Command(
         "image export",
         "write an image to a file of the host",
         SECTION,
@@ -308,6 +330,6 @@ ROWS = (*_DISKS, *_IMAGES, *_TEMPLATES)
 
 GROUPS = (
     Group("disk", "disks: make, attach, resize, convert", SECTION),
-    Group("image", "images: build, import, pull, export", SECTION),
+    Group("image", "images: build, import, pull, create, export", SECTION),
     Group("template", "templates: frozen machines to fork from", SECTION),
 )

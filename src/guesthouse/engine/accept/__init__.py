@@ -15,7 +15,17 @@ from random import Random
 from typing import Any
 
 from guesthouse.engine import intents
-from guesthouse.engine.accept import disks, forks, images, machines, operations, snapshots, templates, tenants
+from guesthouse.engine.accept import (
+    disks,
+    forks,
+    images,
+    machine_images,
+    machines,
+    operations,
+    snapshots,
+    templates,
+    tenants,
+)
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
@@ -65,6 +75,7 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.ImageBuild: IntentRow(Role.OPERATOR, images.build, house_only=True),
     intents.ImageImport: IntentRow(Role.OPERATOR, images.import_),
     intents.ImagePull: IntentRow(Role.OPERATOR, images.pull),
+    intents.ImageCreate: IntentRow(Role.OPERATOR, machine_images.create),
     intents.ImageExport: IntentRow(Role.OPERATOR, images.export, house_only=True),
     intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),
     intents.TemplateCreate: IntentRow(Role.OPERATOR, templates.create),
@@ -109,9 +120,8 @@ class Accept:
             accepted = await row.accept(desk, intent)
         for operation in desk.pushed_aside:
             self.board.forget(operation)
-        for machine in desk.let_down:
-            self.wake(machine)
         if isinstance(accepted, Operation):
-            self.wake(accepted.subject)
+            for subject in (accepted.subject, *desk.beside):
+                self.wake(subject)
             self.board.changes.ring(accepted.subject, accepted.id)
         return accepted

@@ -18,6 +18,7 @@ from guesthouse.decide.lifecycle import Verb
 from guesthouse.engine.forks import forks_in
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.readings import refuse_read_machine
 from guesthouse.engine.records import an_operation
 from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
@@ -46,7 +47,7 @@ class Desk:
     """What the accepting functions work with. `host` is the id of the host that takes new machines.
 
     `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
-    So are the machines that are `let_down` by that: forks of one that will not be forked any more.
+    `beside` has the ids of further subjects that have work by what was accepted.
     """
 
     tx: Transaction
@@ -55,7 +56,7 @@ class Desk:
     random: Random
     host: str
     pushed_aside: list[str] = field(default_factory=list)
-    let_down: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def new_id(self) -> str:
         return make_id(self.random)
@@ -156,6 +157,7 @@ class Desk:
 
         One that is pushed aside gets a new epoch, so that its owner can write nothing about it any more.
         """
+        await refuse_read_machine(self.tx, machine, gone=verb is Verb.DELETE)
         for operation in await self.open_operations(machine.id):
             if operation.kind != _BY_ITSELF and not lifecycle.supersedes(verb, force=force):
                 raise Conflict(
@@ -177,7 +179,7 @@ class Desk:
             await self.tell(f"{operation.kind}.cancelled", operation)
             self.pushed_aside.append(operation.id)
             if operation.kind == "machine.fork" and (whole := await self.tx.operations.get(operation.id)) is not None:
-                self.let_down.extend(forks_in(whole))
+                self.beside.extend(forks_in(whole))
 
 
 def _not_ready(kind: str, found: Disk | Image, shown: str) -> Conflict:

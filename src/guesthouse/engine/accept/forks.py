@@ -15,7 +15,7 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import disk_name, insert_disk
 from guesthouse.engine.accept.machines import columns, desired
 from guesthouse.engine.accept.room import check_memory, check_project, check_space, refuse_taken_name
-from guesthouse.engine.accept.snapshots import keep, ready, ready_disks
+from guesthouse.engine.accept.snapshots import keep, ready_disks, ready_snapshot
 from guesthouse.engine.forks import FromSource
 from guesthouse.engine.undo import Touched, kept, kept_state
 from guesthouse.model.errors import Conflict
@@ -30,7 +30,7 @@ async def fork(desk: Desk, intent: intents.Fork) -> Operation:
     """Write down the machines, and what they are to go on from; each has an operation that begins it."""
     machine = await desk.machine_to_change(intent.machine)
     count = check_range("count", intent.count, 1, MAX_FORKS)
-    named = await ready(desk, machine, intent.snapshot) if intent.snapshot else None
+    named = await ready_snapshot(desk, machine, intent.snapshot) if intent.snapshot else None
     spec = named.spec if named else machine.spec
     memory = named.memory if named else machine.power is not Power.STOPPED
     if memory:

@@ -25,7 +25,7 @@ async def build(desk: Desk, intent: intents.ImageBuild) -> Operation:
     if intent.recipe not in RECIPES:
         raise _not_one_of("recipe", intent.recipe, RECIPES)
     await check_space(desk, _BUILD_MIB[intent.recipe])
-    return await _make(desk, "image.build", intent.name or intent.recipe, public=True, source=f"build:{intent.recipe}")
+    return await make(desk, "image.build", intent.name or intent.recipe, public=True, source=f"build:{intent.recipe}")
 
 
 async def import_(desk: Desk, intent: intents.ImageImport) -> Operation:
@@ -50,7 +50,7 @@ async def import_(desk: Desk, intent: intents.ImageImport) -> Operation:
     if intent.public:
         _only_house(desk, "make an image public")
     context = {"sha256": intent.sha256.lower(), "format": intent.format}
-    return await _make(
+    return await make(
         desk,
         "image.import",
         intent.name,
@@ -73,7 +73,7 @@ async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
         )
     if intent.public:
         _only_house(desk, "make an image public")
-    return await _make(
+    return await make(
         desk,
         "image.pull",
         intent.name or intent.reference,
@@ -136,7 +136,7 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
     return await desk.open("image.delete", image)
 
 
-async def _make(
+async def make(
     desk: Desk,
     kind: str,
     name: str,
@@ -147,6 +147,7 @@ async def _make(
     user: str = "",
     context: dict[str, Any] | None = None,
 ) -> Operation:
+    """Write down an image of the project, and the operation that makes it."""
     check_name(name, "image")
     if family:
         check_name(family, "image")

@@ -11,6 +11,7 @@ from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machines import check_growth, columns, desired
 from guesthouse.engine.accept.room import check_memory, check_space
+from guesthouse.engine.readings import refuse_read_snapshot
 from guesthouse.engine.resolve import find_snapshot
 from guesthouse.engine.snapshots import disks_of, forget_node, tidy
 from guesthouse.engine.undo import kept_state
@@ -23,6 +24,13 @@ from guesthouse.model.resources import Disk, Held, Operation, Snapshot, Snapshot
 async def create(desk: Desk, intent: intents.SnapshotCreate) -> Operation:
     """Write down a snapshot, and that the machine's disks go on in new layers from then on."""
     machine = await desk.machine_to_change(intent.machine)
+    return await take(desk, machine, intent, await ready_disks(desk, machine))
+
+
+async def take(
+    desk: Desk, machine: Machine, intent: intents.SnapshotCreate, disks: list[Disk], **changes: Any
+) -> Operation:
+    """`create` of a machine that may be changed, with some of its disks; `changes` are wanted of it after that."""
     memory = not intent.disks_only and machine.power is not Power.STOPPED
     _check_quiesce(machine, intent)
     rows = await desk.tx.snapshots.scan(machine=machine.id)
@@ -30,12 +38,11 @@ async def create(desk: Desk, intent: intents.SnapshotCreate) -> Operation:
     check_name(name, "snapshot")
     _refuse_taken(machine, rows, name)
     await check_space(desk, machine.memory_mib if memory else 0)
-    disks = await ready_disks(desk, machine)
     before = kept_state(machine, disks)
     words = {"description": intent.description, "quiesced": intent.quiesce}
     snapshot = await keep(desk, machine, disks, name=name, memory=memory, **words)
     more = {**before, "snapshot": snapshot.id}
-    return await desired(desk, machine, "snapshot.create", more=more, snapshot=snapshot.id)
+    return await desired(desk, machine, "snapshot.create", more=more, snapshot=snapshot.id, **changes)
 
 
 async def keep(desk: Desk, machine: Machine, disks: list[Disk], **words: Any) -> Snapshot:
@@ -60,7 +67,8 @@ async def keep(desk: Desk, machine: Machine, disks: list[Disk], **words: Any) ->
 async def revert(desk: Desk, intent: intents.SnapshotRevert) -> Operation:
     """Want a machine as it was: its description, its disks on new layers, its memory if that was kept."""
     machine = await desk.machine_to_change(intent.machine)
-    snapshot = await ready(desk, machine, intent.snapshot)
+    snapshot = await ready_snapshot(desk, machine, intent.snapshot)
+    await refuse_read_snapshot(desk.tx, machine, snapshot, own=True)
     spec = _as_it_was(machine, snapshot)
     power = snapshot.power if intent.power is None else intent.power
     await _check_room(desk, machine, spec, power)
@@ -92,6 +100,7 @@ async def delete(desk: Desk, intent: intents.SnapshotDelete) -> Operation:
     """Forget a snapshot: what is under it becomes its children's, and what only it held is merged or removed."""
     machine = await desk.machine_to_change(intent.machine)
     snapshot = await find_snapshot(desk.tx, machine, intent.snapshot)
+    await refuse_read_snapshot(desk.tx, machine, snapshot)
     rows = await desk.tx.snapshots.scan(machine=machine.id)
     await _refuse_needed(desk, machine, snapshot)
     before = kept_state(machine, await disks_of(desk.tx, machine))
@@ -168,8 +177,8 @@ async def ready_disks(desk: Desk, machine: Machine) -> list[Disk]:
     return [await desk.ready_disk(disk.disk) for disk in machine.spec.disks]
 
 
-async def ready(desk: Desk, machine: Machine, ref: str) -> Snapshot:
-    """The snapshot of that name or id; raises `Conflict` while it is being taken or removed."""
+async def ready_snapshot(desk: Desk, machine: Machine, ref: str) -> Snapshot:
+    """The machine's snapshot of that name or id; raises `Conflict` while it is being made or removed."""
     snapshot = await find_snapshot(desk.tx, machine, ref)
     if snapshot.state is not SnapshotState.READY:
         raise Conflict(

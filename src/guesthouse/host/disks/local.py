@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from guesthouse.model.errors import Failed
 from guesthouse.model.machine import DiskFormat
 from guesthouse.model.resources import Disk, Image
 from guesthouse.ports import Progress
-from guesthouse.qemu.block import DiskFile
+from guesthouse.qemu.block import downward
 
 _MIB = 1 << 20
 
@@ -50,7 +50,7 @@ class LocalDisks:
         path, seen = self._files.path(disk), self._files.see(disk)
         if seen is None or disk.layer not in seen.layers:
             raise Failed(f"the file of disk {disk.name} is gone: {path}", subject=f"disk {disk.name}")
-        chain = _chain(self._files.file(disk, (image,) if image else ()))
+        chain = downward(self._files.file(disk, (image,) if image else ()))
         return {
             "path": str(path),
             "format": disk.format.value,
@@ -63,10 +63,3 @@ class LocalDisks:
 def _file_bytes(path: Path) -> int:
     """What a file takes up on the storage: holes take nothing."""
     return path.stat().st_blocks * 512
-
-
-def _chain(file: DiskFile) -> Iterator[DiskFile]:
-    layer: DiskFile | None = file
-    while layer is not None:
-        yield layer
-        layer = layer.backing

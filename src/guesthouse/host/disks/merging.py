@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from socket import socket as Socket
 from socket import socketpair
 
@@ -22,7 +22,7 @@ from guesthouse.host.streaming import copy, follow
 from guesthouse.model.errors import Failed
 from guesthouse.ports import Progress
 from guesthouse.qemu import streaming
-from guesthouse.qemu.block import DiskFile, bare
+from guesthouse.qemu.block import DiskFile, bare, downward
 
 _GREETING_TIMEOUT_S = 30.0
 _JOB = "merge"
@@ -33,7 +33,7 @@ async def merge(layer: DiskFile, under: DiskFile | None, subject: str, progress:
 
     Raises `NoCapacity`, or `Failed` when a file cannot be opened.
     """
-    files = list(_downward(layer))
+    files = list(downward(layer))
     base = next((number for number, file in enumerate(files) if under is not None and file.path == under.path), None)
     if under is not None and base is None:
         raise Failed(f"{subject}: {layer.path.name} does not lie on {under.path.name}", subject=subject)
@@ -48,13 +48,6 @@ async def merge(layer: DiskFile, under: DiskFile | None, subject: str, progress:
 
 def _node(level: int) -> str:
     return f"layer{level}"
-
-
-def _downward(file: DiskFile) -> Iterator[DiskFile]:
-    below: DiskFile | None = file
-    while below is not None:
-        yield below
-        below = below.backing
 
 
 @contextlib.asynccontextmanager

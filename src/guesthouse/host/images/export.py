@@ -71,6 +71,15 @@ class Exported:
     stored_bytes: int
 
 
+class _Work(NamedTuple):
+    """One export on its way, and what it is called."""
+
+    name: str
+    doing: str
+    limits: ExportLimits
+    progress: Progress
+
+
 async def export_disk(
     layers: Sequence[Layer],
     destination: Path,
@@ -79,17 +88,19 @@ async def export_disk(
     compress: bool = False,
     limits: ExportLimits | None = None,
     progress: Progress,
+    doing: str = "exporting",
 ) -> Exported:
     """Write the disk that `layers` make up, top first, to `destination`, replacing what is there.
 
-    Raises `Invalid` for a format that is not in `EXPORTS` or has no compressed form, `Conflict` when a running
-    machine holds the disk, `NoCapacity` on a full disk, `TimedOut`.
+    `doing` is what progress and errors call it. Raises `Invalid` for a format that is not in `EXPORTS` or has no
+    compressed form, `Conflict` when a running machine holds the disk, `NoCapacity` on a full disk, `TimedOut`.
     """
     row = _row(format, compress)
     limits = limits or ExportLimits()
     partial = destination.with_name(destination.name + ".partial")
     try:
-        await _convert(_node(layers), partial, row, compress, limits, destination.name, progress)
+        work = _Work(destination.name, doing, limits, progress)
+        await _convert(_node(layers), partial, row, compress, work)
         await asyncio.to_thread(durable.put_in_place, partial, destination)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -126,23 +137,15 @@ def _node(layers: Sequence[Layer]) -> str:
     return node
 
 
-async def _convert(
-    node: str,
-    partial: Path,
-    row: Export,
-    compress: bool,
-    limits: ExportLimits,
-    name: str,
-    progress: Progress,
-) -> None:
+async def _convert(node: str, partial: Path, row: Export, compress: bool, work: _Work) -> None:
     options = row.compressed_options if compress else row.options
     flags = (*(("-c",) if compress else ()), *(("-o", options) if options else ()))
-    progress("exporting", 0.0)
-    with qemuimg.understood(name, "exporting"):
+    work.progress(work.doing, 0.0)
+    with qemuimg.understood(work.name, work.doing):
         await processes.run(
             ("qemu-img", "convert", "-p", "-O", row.driver, *flags, node, str(partial)),
-            limits=Limits(memory_mib=limits.memory_mib),
-            timeout_s=limits.timeout_s,
-            on_output=qemuimg.on_percent(progress, "exporting"),
-            subject=name,
+            limits=Limits(memory_mib=work.limits.memory_mib),
+            timeout_s=work.limits.timeout_s,
+            on_output=qemuimg.on_percent(work.progress, work.doing),
+            subject=work.name,
         )

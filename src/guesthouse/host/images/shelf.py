@@ -24,6 +24,7 @@ import msgspec
 from guesthouse.formats import checksum as checksums
 from guesthouse.formats.checksum import Checksum
 from guesthouse.host import durable, identity
+from guesthouse.host.disks import DiskFiles
 from guesthouse.host.images import export
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.images.debian import build_debian
@@ -31,8 +32,9 @@ from guesthouse.host.images.imports import import_disk
 from guesthouse.host.images.micro import build_micro
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.house import House
-from guesthouse.model.resources import Image
+from guesthouse.model.resources import Disk, Image
 from guesthouse.ports import Progress
+from guesthouse.qemu.block import DiskFile, downward
 
 # What speaks to servers (httpx) is loaded by the first image that comes from one: it is a tenth of an idle daemon.
 if TYPE_CHECKING:
@@ -181,6 +183,13 @@ class ImageShelf:
         facts = msgspec.structs.replace(made, disk="disk.qcow2", family=job.image.family, user=user)
         return {"made": msgspec.to_builtins(facts), "source_format": imported.source_format}
 
+    async def copy(self, job: Job) -> Mapping[str, Any]:
+        """Make a disk of ours of a layer of a machine's, beside what the machine starts with."""
+        disk = msgspec.convert(job.context["disk"], Disk)
+        below = (msgspec.convert(job.context["below"], Image),) if job.context["below"] else ()
+        file = DiskFiles(self._house).chain(disk, job.context["reading"]["layer"], below)
+        return await self._flatten(job, file)
+
     async def publish(self, job: Job) -> Mapping[str, Any]:
         """Describe what was made, and put it in its place."""
         job.progress("publishing")
@@ -227,6 +236,27 @@ class ImageShelf:
         return {}
 
     # --- what they share -------------------------------------------------------------------------------------
+
+    async def _flatten(self, job: Job, file: DiskFile) -> Mapping[str, Any]:
+        """One file of a disk and all that lies under it, with kernel and facts of the image that it goes back to."""
+        making = self._making(job.image)
+        await asyncio.to_thread(shutil.rmtree, making, ignore_errors=True)
+        making.mkdir(mode=0o700, parents=True)
+        layers = [export.Layer(layer.path, layer.format.value) for layer in downward(file)]
+        await export.export_disk(
+            layers, making / "disk.qcow2", format="qcow2", compress=True, progress=job.progress, doing="copying"
+        )
+        made = Facts(disk="disk.qcow2", family=job.image.family)
+        if job.context.get("origin"):
+            made = await asyncio.to_thread(self._as_origin, making, msgspec.convert(job.context["origin"], Image), made)
+        return {"made": msgspec.to_builtins(made)}
+
+    def _as_origin(self, making: Path, origin: Image, made: Facts) -> Facts:
+        """What is with an image beside its disk: the files that start it, and what is known of it."""
+        for name in filter(None, (origin.kernel, origin.initrd)):
+            shutil.copyfile(self._place(origin) / name, making / name)
+        same = ("kernel", "initrd", "cmdline", "os", "version", "user")
+        return msgspec.structs.replace(made, **{name: getattr(origin, name) for name in same})
 
     def _place(self, image: Image) -> Path:
         return self._house.images / image.id
@@ -284,6 +314,8 @@ _STEPS: dict[tuple[str, str], Callable[[ImageShelf, Job], Awaitable[Mapping[str,
     ("image.pull", "fetch"): ImageShelf.fetch,
     ("image.pull", "convert"): ImageShelf.convert,
     ("image.pull", "publish"): ImageShelf.publish,
+    ("image.create", "copy"): ImageShelf.copy,
+    ("image.create", "publish"): ImageShelf.publish,
     ("image.export", "check"): ImageShelf.check_target,
     ("image.export", "export"): ImageShelf.export,
     ("image.delete", "remove"): ImageShelf.remove,

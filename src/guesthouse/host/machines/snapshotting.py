@@ -182,16 +182,16 @@ class Snapshotter:
 
 
 def _held(run: Run, snapshot: Snapshot, desired: Desired) -> list[Disk]:
-    """The disks of the snapshot that QEMU has; raises `Conflict` when it has one that is not in the snapshot."""
+    """The disks of the snapshot that QEMU has; raises `Conflict` when it has one that the machine is to lose."""
     disks = {disk.id: disk for disk in desired.disks}
     for has in run.record.spec.disks:
-        if has.disk not in snapshot.disks or has.disk not in disks:
+        if has.disk not in disks:
             raise Conflict(
                 f"machine {desired.machine.name} still has disk {has.name}, which is to be detached at its next start",
                 subject=f"machine {desired.machine.name}",
                 hint="restart the machine first",
             )
-    return [disks[has.disk] for has in run.record.spec.disks]
+    return [disks[has.disk] for has in run.record.spec.disks if has.disk in snapshot.disks]
 
 
 def _copy_variables(folder: Folder, partial: SnapshotFolder) -> None:
