@@ -31,6 +31,20 @@ ATTACH: Request = ("POST", "/disks/{d}/attach", {"machine": "{m}"})
 NO_DISK: Request = ("DELETE", "/disks/{d}", None)
 NO_IMAGE: Request = ("DELETE", "/images/{i}", None)
 IMPORT: Request = ("POST", "/images/import", {"source": "{file}", "name": "{i}"})
+# It finds nothing to boot from, and stays in its firmware.
+ON_IMAGE: Request = (
+    "POST",
+    "/machines",
+    {
+        "spec": {
+            "name": "{m}",
+            "image": "{i}",
+            "memory_mib": 64,
+            "firmware": "bios",
+            "disks": [{"name": "own", "size_mib": 16}],
+        }
+    },
+)
 PULL: Request = ("POST", "/images/pull", {"reference": "debian:12", "server": "{server}", "name": "{i}"})
 SNAPSHOT: Request = ("POST", "/machines/{m}/snapshots", {"name": "one"})
 SECOND: Request = ("POST", "/machines/{m}/snapshots", {"name": "two"})
@@ -67,6 +81,11 @@ SCENES: dict[str, Scene] = {
     "image.build": Scene((), ("POST", "/images/build", {"recipe": "micro", "name": "{i}"}), after=(NO_IMAGE,)),
     "image.pull": Scene((), PULL, after=(NO_IMAGE,)),
     "image.import": Scene((), IMPORT, after=(NO_IMAGE,)),
+    "image.create": Scene(
+        (IMPORT, ON_IMAGE),
+        ("POST", "/images/create", {"machine": "{m}", "name": "{i}-made", "pause": True}),
+        after=(("DELETE", "/machines/{m}", None), ("DELETE", "/images/{i}-made", None), NO_IMAGE),
+    ),
     "image.export": Scene((IMPORT,), ("POST", "/images/{i}/export", {"path": "{out}"}), after=(NO_IMAGE,)),
     "image.delete": Scene((IMPORT,), NO_IMAGE, after=()),
     "template.create": Scene((), TEMPLATE, after=(NO_TEMPLATE,)),

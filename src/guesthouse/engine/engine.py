@@ -22,10 +22,10 @@ from guesthouse.engine.access import Access
 from guesthouse.engine.converge import Converge
 from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
+from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
 from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
-from guesthouse.engine.readings import Readings
 from guesthouse.engine.views import Views
 from guesthouse.engine.works import Works
 from guesthouse.model.house import House
@@ -79,8 +79,8 @@ async def open_engine(
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
         converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
-        readings = Readings(store, board, owners.wake)
-        works = Works(store, host.images, host.templates, host.disks, board, checkpoint, readings)
+        imaging = Imaging(store, board, random, owners.wake)
+        works = Works(store, host.images, host.templates, host.disks, board, checkpoint, imaging)
         await _make_default_project(store, random)
         await _autostart(store, identity)
         for subject in await _unfinished(store, identity):

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.kinds import KINDS, Kind, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
-from guesthouse.engine.readings import Readings, reading_of
+from guesthouse.engine.readings import reading_of
 from guesthouse.engine.records import end_operation
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import DiskFormat
@@ -49,7 +50,7 @@ class Works:
     disks: DiskHost
     board: Board
     checkpoint: Checkpoint
-    readings: Readings
+    imaging: Imaging
 
     async def __call__(self, subject: str, wakes: Wakes) -> None:
         """Do what is open for this subject, oldest first."""
@@ -171,9 +172,9 @@ async def _do_image(
 ) -> Mapping[str, Any]:
     match operation.kind, step:
         case "image.create", "hold":
-            return await works.readings.hold(operation)
+            return await works.imaging.hold(operation)
         case "image.create", "release":
-            return await works.readings.release(operation)
+            return await works.imaging.release(operation)
     async with works.store.read() as tx:
         context = {**operation.context, **await _sources(tx, operation)}
     return await works.images.perform(operation.kind, step, image, context, progress)
@@ -195,7 +196,7 @@ async def _undo_image(works: Works, operation: Operation, image: Image) -> None:
     try:
         await works.images.discard(image, {**operation.context, "kind": operation.kind})
     finally:
-        await works.readings.release(operation)
+        await works.imaging.release(operation)
 
 
 async def _do_template(
