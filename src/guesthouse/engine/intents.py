@@ -263,6 +263,14 @@ class ImageCreate(Intent, frozen=True, kw_only=True):
     pause: bool = False
 
 
+class ImagePrepare(Intent, frozen=True, kw_only=True):
+    """Make an image with a gate of one without, for templates to be made of it. An empty name is chosen."""
+
+    image: str
+    name: str = ""
+    public: bool = False
+
+
 class ImageExport(Intent, frozen=True, kw_only=True):
     image: str
     path: str

@@ -299,6 +299,7 @@ _FINISH = {
     "image.import": _publish_image,
     "image.pull": _publish_image,
     "image.create": _publish_image,
+    "image.prepare": _publish_image,
     "image.export": _nothing,
     "image.delete": _remove_image,
     "template.create": _publish_template,

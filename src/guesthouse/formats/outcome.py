@@ -21,6 +21,7 @@ from guesthouse.model.machine import Failure, Outcome, Stage
 
 LONGEST_REPORT_BYTES = 64 * 1024
 _GATE = "gate"
+_PREPARED, _UNPREPARED = "prepared", "unprepared"
 _MOST_FAILURES = 32
 _LONGEST_NAME = 64
 _LONGEST_MESSAGE = 1000
@@ -79,6 +80,20 @@ def is_gate(line: bytes) -> bool:
         return msgspec.json.decode(line, type=_Report).stage == _GATE
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
+
+
+def preparation(line: bytes) -> str | None:
+    """What a line of the report channel says of an image's preparation: empty when it is done, else why it cannot be.
+
+    ``{"stage": "prepared"}``, or ``{"stage": "unprepared", "log": "it has no perl"}``; None for any other line.
+    """
+    try:
+        report = msgspec.json.decode(line, type=_Report)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if report.stage == _UNPREPARED:
+        return _line(report.log, _LONGEST_MESSAGE) or "it does not say why"
+    return "" if report.stage == _PREPARED else None
 
 
 def from_result(result: bytes, log: str = "") -> Outcome | None:

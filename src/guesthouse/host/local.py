@@ -32,6 +32,7 @@ from guesthouse.host.images.shelf import ImageShelf
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines.observe import Observer
+from guesthouse.host.machines.once import Once
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.snapshotting import Snapshotter
@@ -113,7 +114,7 @@ async def open_host(
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         box = ThisBox(emulator, kvm)
         pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
-        shelf = SnapshotShelf(house)
+        shelf, once = SnapshotShelf(house), Once(house, files, box)
         reverter = Reverter(files, shelf, box)
         starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
         snapshotter = Snapshotter(runs, files, shelf, box, reverter, reached)
@@ -125,9 +126,9 @@ async def open_host(
                 machines=LocalMachines(Observer(runs, files, shelf), hands, feed),
                 guests=LocalGuests(runs, consoles),
                 files=LocalGuestFiles(runs),
-                images=ImageShelf(house),
+                images=ImageShelf(house, once),
                 disks=LocalDisks(files),
-                templates=TemplateShelf(house, Maker(house, files, box), pool),
+                templates=TemplateShelf(house, Maker(once), pool),
                 facts=LocalFacts(house, emulator, kvm, fence),
                 keys=HouseKeyring(house.keys),
             )

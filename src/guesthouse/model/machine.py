@@ -15,6 +15,9 @@ from enum import StrEnum
 
 import msgspec
 
+PREPARING_MIB = 1024
+"""The memory with which an image is booted to get its gate."""
+
 
 class Power(StrEnum):
     """What the user wants of the vCPUs."""

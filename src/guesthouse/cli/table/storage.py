@@ -190,6 +190,22 @@ _IMAGES = (
                   "guest image create web-golden --from web@before-upgrade"),
     ),
     Command(
+        "image prepare",
+        "make an image with a gate of one without, for templates",
+        SECTION,
+        (
+            _IMAGE,
+            Option("--name -n", "name", "name of the new image; IMAGE-prepared when not given", "NAME"),
+            _PUBLIC,
+        ),
+        Request("POST", "/images/{image}/prepare"),
+        done="made image {subject_name}: `guest template create {subject_name}` takes it",
+        durable=True,
+        about="Boots an imported Debian or Ubuntu image once, with its own cloud-init and systemd-networkd, and puts "
+        "the gate into it at which templates wait. Images built here have one. The image itself stays as it is.",
+        examples=("guest image prepare debian:12", "guest image prepare noble --name noble-fast"),
+    ),
+    Command(
         "image export",
         "write an image to a file of the host",
         SECTION,
@@ -330,6 +346,6 @@ ROWS = (*_DISKS, *_IMAGES, *_TEMPLATES)
 
 GROUPS = (
     Group("disk", "disks: make, attach, resize, convert", SECTION),
-    Group("image", "images: build, import, pull, create, export", SECTION),
+    Group("image", "images: build, import, pull, create, prepare, export", SECTION),
     Group("template", "templates: frozen machines to fork from", SECTION),
 )

@@ -137,6 +137,7 @@ IMAGES = (
     ),
     ask("POST", "/images/pull", intents.ImagePull, "Fetch an image from an image server", **_LATER),
     ask("POST", "/images/create", intents.ImageCreate, "Make an image of a machine's root disk", **_LATER),
+    ask("POST", "/images/{image}/prepare", intents.ImagePrepare, "Make an image with a gate of one without", **_LATER),
     ask("POST", "/images/{image}/export", intents.ImageExport, "Write an image to a file of the host", **_LATER),
     ask("DELETE", "/images/{image}", intents.ImageDelete, "Delete an image that no machine uses", **_LATER),
 )  # fmt: skip

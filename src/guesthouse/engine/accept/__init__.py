@@ -76,6 +76,7 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.ImageImport: IntentRow(Role.OPERATOR, images.import_),
     intents.ImagePull: IntentRow(Role.OPERATOR, images.pull),
     intents.ImageCreate: IntentRow(Role.OPERATOR, machine_images.create),
+    intents.ImagePrepare: IntentRow(Role.OPERATOR, images.prepare),
     intents.ImageExport: IntentRow(Role.OPERATOR, images.export, house_only=True),
     intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),
     intents.TemplateCreate: IntentRow(Role.OPERATOR, templates.create),

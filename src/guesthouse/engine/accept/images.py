@@ -7,8 +7,9 @@ from typing import Any
 
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.room import check_space
+from guesthouse.engine.accept.room import check_memory, check_space
 from guesthouse.model.errors import Conflict, Denied, Invalid
+from guesthouse.model.machine import PREPARING_MIB
 from guesthouse.model.names import check_name
 from guesthouse.model.resources import Image, ImageState, Operation
 
@@ -16,6 +17,8 @@ RECIPES = ("micro", "debian")
 SOURCE_FORMATS = ("", "qcow2", "raw", "vmdk", "vhd", "vhdx", "vdi")
 EXPORT_FORMATS = SOURCE_FORMATS[1:]
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+# The room that preparing an image takes: changes, and a new disk.
+_PREPARED_TIMES = 2
 _BUILD_MIB = {"micro": 256, "debian": 4096}
 
 
@@ -84,6 +87,32 @@ async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
     )
 
 
+async def prepare(desk: Desk, intent: intents.ImagePrepare) -> Operation:
+    """Make an image with a gate of one without, by booting that once."""
+    origin = await desk.ready_image(intent.image)
+    if not origin.disk:
+        raise Conflict(
+            f"image {origin.name} has no disk that could get a gate",
+            subject=f"image {origin.name}",
+            field="image",
+            value=origin.name,
+            hint=f"images built here have one: try `guest template create {origin.name}`",
+        )
+    if intent.public:
+        _only_house(desk, "make an image public")
+    await check_memory(desk, PREPARING_MIB)
+    await check_space(desk, _PREPARED_TIMES * origin.file_bytes >> 20)
+    return await make(
+        desk,
+        "image.prepare",
+        intent.name or f"{origin.name}-prepared",
+        public=intent.public,
+        source=f"prepare:{origin.name}",
+        family=origin.family,
+        context={"origin": origin.id},
+    )
+
+
 async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
     """Write an image to a new file of this host, in a format of choice."""
     _only_house(desk, "export to a file of the host")
@@ -114,6 +143,7 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
             subject=f"image {image.name}",
             hint=f"wait for it, or `guest operation cancel {under_way[-1].id}`",
         )
+    await _refuse_origin(desk, image)
     users = [disk.name for disk in await desk.tx.disks.select(image=image.id)]
     users += [machine.name for machine in await desk.tx.machines.scan(image=image.id)]
     if users:
@@ -134,6 +164,20 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
         )
     await desk.tx.images.update(image.id, {}, state=ImageState.DELETING)
     return await desk.open("image.delete", image)
+
+
+async def _refuse_origin(desk: Desk, image: Image) -> None:
+    """Raise `Conflict` while another image is being made of this one."""
+    for row in await desk.tx.operations.scan(kind="image.prepare", ended_at=0.0):
+        operation = await desk.tx.operations.get(row.id)
+        if operation is not None and operation.context["origin"] == image.id:
+            raise Conflict(
+                f"image {image.name}: image {row.subject_name} is being made of it",
+                subject=f"image {image.name}",
+                field="operation",
+                value=row.id,
+                hint=f"wait for it, or `guest operation cancel {row.id}`",
+            )
 
 
 async def make(

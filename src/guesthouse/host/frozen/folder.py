@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -26,11 +27,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class TemplateFolder:
     """Where the files of one template lie."""
 
+    MEMORY: ClassVar[str] = "memory"
+
     path: Path
 
     @property
     def memory(self) -> Path:
-        return self.path / "memory"
+        return self.path / self.MEMORY
 
     @property
     def state(self) -> Path:

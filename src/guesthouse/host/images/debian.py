@@ -88,6 +88,7 @@ _ENABLED = {
 }
 
 # A unit that is held starts in every boot but a template's, and in that behind the gate.
+_LOCALE = "etc/default/locale"
 _UNITS = "usr/lib/systemd/system"
 _HELD = b"""[Unit]
 ConditionFirmware=|!smbios-field(product_family = template)
@@ -194,6 +195,12 @@ def overlay(sources: tuple[apt.Source, ...], tunings: tuple[Tuning, ...]) -> lis
     for entry in (*_base(sources, tunings), *_tuned(tunings)):
         found[entry.name] = entry
     return list(found.values())
+
+
+def gate_files() -> list[cpio.Entry]:
+    """What an image of somebody else's needs to have a gate: our own files but its locale, and the tunings for that."""
+    own = (entry for entry in _files(_guest_files() / "base", "") if entry.name != _LOCALE)
+    return [*own, *_tuned(tuple(tuning for tuning in TUNINGS if tuning.for_gate))]
 
 
 def _base(sources: tuple[apt.Source, ...], tunings: tuple[Tuning, ...]) -> Iterator[cpio.Entry]:

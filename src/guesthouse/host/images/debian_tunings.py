@@ -18,7 +18,8 @@ class Tuning:
     """A row: its name, why it is there, what it masks and what it adds to the kernel's command line.
 
     `held_units` are those of a template that wait for its gate, by the target that starts them behind it, if any.
-    `micro_files` are modules that the micro image's first boot has too.
+    `micro_files` are modules that the micro image's first boot has too. What is `for_gate` an image of somebody else's
+    gets too when it is given a gate.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Tuning:
     kernel_arguments: tuple[str, ...] = ()
     held_units: tuple[tuple[str, tuple[str, ...]], ...] = ()
     micro_files: tuple[str, ...] = ()
+    for_gate: bool = False
 
 
 # What does not start in the boot of a template before its gate is passed: whatever makes or tells an identity, needs a
@@ -68,11 +70,13 @@ TUNINGS: tuple[Tuning, ...] = (
         "one-process",
         "four Python programs that import the same 500 modules become forks of one that has them",
         has_files=True,
+        for_gate=True,
     ),
     Tuning(
         "pinned-source",
         "the data sources are known: no shell script searches for them, twice a boot",
         has_files=True,
+        for_gate=True,
     ),
     Tuning(
         "nothing-in-vain",
@@ -149,6 +153,7 @@ TUNINGS: tuple[Tuning, ...] = (
             "secureshell.py",
             "uevents.py",
         ),
+        for_gate=True,
     ),
 )
 

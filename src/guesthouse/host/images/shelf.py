@@ -24,12 +24,13 @@ import msgspec
 from guesthouse.formats import checksum as checksums
 from guesthouse.formats.checksum import Checksum
 from guesthouse.host import durable, identity
-from guesthouse.host.disks import DiskFiles
 from guesthouse.host.images import export
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.images.debian import build_debian
 from guesthouse.host.images.imports import import_disk
 from guesthouse.host.images.micro import build_micro
+from guesthouse.host.images.preparing import Preparer
+from guesthouse.host.machines.once import Once
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.house import House
 from guesthouse.model.resources import Disk, Image
@@ -92,8 +93,10 @@ class Job:
 class ImageShelf:
     """Implements `ports.ImageHost` in the folders of a house."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, once: Once) -> None:
         self._house = house
+        self._disks = once.disks
+        self._preparer = Preparer(once)
 
     async def perform(
         self, kind: str, step: str, image: Image, context: Mapping[str, Any], progress: Progress
@@ -105,6 +108,8 @@ class ImageShelf:
         """Remove all that the steps of this image made. A download stays, to be gone on with."""
         if context["kind"] == "image.export":
             return
+        if context["kind"] == "image.prepare":
+            await self._preparer.clear(image)
         for folder in (self._making(image), self._place(image)):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -187,8 +192,25 @@ class ImageShelf:
         """Make a disk of ours of a layer of a machine's, beside what the machine starts with."""
         disk = msgspec.convert(job.context["disk"], Disk)
         below = (msgspec.convert(job.context["below"], Image),) if job.context["below"] else ()
-        file = DiskFiles(self._house).chain(disk, job.context["reading"]["layer"], below)
+        file = self._disks.chain(disk, job.context["reading"]["layer"], below)
         return await self._flatten(job, file)
+
+    async def boot(self, job: Job) -> Mapping[str, Any]:
+        """Boot the image that is to be prepared, until it has its gate."""
+        origin = msgspec.convert(job.context["origin"], Image)
+        await self._preparer.prepare(job.image, origin, job.context["project_number"], job.progress)
+        return {}
+
+    async def copy_prepared(self, job: Job) -> Mapping[str, Any]:
+        """Make a disk of ours of what that boot has left."""
+        origin = msgspec.convert(job.context["origin"], Image)
+        return await self._flatten(job, self._preparer.changed(job.image, origin))
+
+    async def publish_prepared(self, job: Job) -> Mapping[str, Any]:
+        """Publish it, and leave nothing of the boot."""
+        published = await self.publish(job)
+        await self._preparer.clear(job.image)
+        return published
 
     async def publish(self, job: Job) -> Mapping[str, Any]:
         """Describe what was made, and put it in its place."""
@@ -316,6 +338,9 @@ _STEPS: dict[tuple[str, str], Callable[[ImageShelf, Job], Awaitable[Mapping[str,
     ("image.pull", "publish"): ImageShelf.publish,
     ("image.create", "copy"): ImageShelf.copy,
     ("image.create", "publish"): ImageShelf.publish,
+    ("image.prepare", "boot"): ImageShelf.boot,
+    ("image.prepare", "copy"): ImageShelf.copy_prepared,
+    ("image.prepare", "publish"): ImageShelf.publish_prepared,
     ("image.export", "check"): ImageShelf.check_target,
     ("image.export", "export"): ImageShelf.export,
     ("image.delete", "remove"): ImageShelf.remove,
