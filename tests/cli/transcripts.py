@@ -178,6 +178,8 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "delete fork other --yes",
         "template delete old-web-1-512 --yes",
         "template ls --quiet",
+        "image prepare old",
+        "image prepare old --name old-fast --public",
     ],
     "house": [
         "key add laptop - < " + PUBLIC_KEY,

@@ -83,6 +83,7 @@ SCENES: dict[str, Scene] = {
     "image.import": Scene((), intents.ImageImport(source="/x.qcow2", name="second")),
     "image.pull": Scene((), intents.ImagePull(reference="debian:12")),
     "image.create": Scene((launch(disks=(DATA,)),), intents.ImageCreate(machine="web", name="second", pause=True)),
+    "image.prepare": Scene((), intents.ImagePrepare(image="micro")),
     "image.export": Scene((), intents.ImageExport(image="micro", path="/x.qcow2")),
     "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
     "template.create": Scene((), TEMPLATE),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guesthouse.formats.outcome import from_console, from_result, is_gate, parse_report
+from guesthouse.formats.outcome import from_console, from_result, is_gate, parse_report, preparation
 from guesthouse.model.machine import Failure, Outcome, Stage
 
 
@@ -143,3 +143,19 @@ def test_the_console_shows_failed_modules() -> None:
     assert outcome is not None
     assert not outcome.ok
     assert outcome.failures == (Failure("scripts-user", "Failed to run module scripts-user"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"stage": "prepared"}', ""),
+        (b'{"stage": "unprepared", "log": "it has no perl"}', "it has no perl"),
+        (b'{"stage": "unprepared", "log": "\u001b[31mno"}', "[31mno"),
+        (b'{"stage": "unprepared"}', "it does not say why"),
+        (b'{"stage": "reachable"}', None),
+        (b"prepared", None),
+        (b'{"stage": "prepared", "log": 1}', None),
+    ],
+)
+def test_what_is_said_of_a_preparation(line: bytes, said: str | None) -> None:
+    assert preparation(line) == said

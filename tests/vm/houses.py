@@ -140,23 +140,26 @@ async def a_furnished_house(built: BuiltImage) -> AsyncIterator[House]:
         yield house
 
 
-async def shelve(house: House, built: BuiltImage, project: str) -> Image:
+async def shelve(house: House, built: BuiltImage, project: str, **values: Any) -> Image:
     """Put a built image on the shelf of a house that has no daemon now."""
     from random import SystemRandom
 
     image = Image(
-        id=make_id(SystemRandom()),
-        project=project,
-        name=built.os,
-        family=built.os,
-        state=ImageState.READY,
-        public=True,
-        os=built.os,
-        disk=built.disk or "",
-        kernel=built.kernel or "",
-        initrd=built.initrd or "",
-        cmdline=built.cmdline,
-        user="root",
+        **{
+            "id": make_id(SystemRandom()),
+            "project": project,
+            "name": built.os,
+            "family": built.os,
+            "state": ImageState.READY,
+            "public": True,
+            "os": built.os,
+            "disk": built.disk or "",
+            "kernel": built.kernel or "",
+            "initrd": built.initrd or "",
+            "cmdline": built.cmdline,
+            "user": "root",
+            **values,
+        }
     )
     folder = house.images / image.id
     shutil.copytree(built.folder, folder)

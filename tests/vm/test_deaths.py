@@ -94,8 +94,8 @@ SCENES: dict[str, Scene] = {
 # A rename touches no host: there is no step to die at.
 NO_STEPS = {"machine.rename"}
 # Nobody asks for a merge; that of a snapshot's deletion is one. One that is being taken is undone by a death in the
-# middle of it (`test_snapshots`).
-ELSEWHERE = {"snapshot.merge", "snapshot.create"}
+# middle of it (`test_snapshots`). What is prepared has to boot (`test_preparing`).
+ELSEWHERE = {"snapshot.merge", "snapshot.create", "image.prepare"}
 
 
 def test_every_kind_has_its_scene() -> None:

@@ -21,12 +21,12 @@ from importlib import resources
 
 from guesthouse.formats import iso9660, tarball
 from guesthouse.formats.cloudinit import LABEL
-from guesthouse.formats.outcome import preparation
+from guesthouse.formats.outcome import parse_report, preparation
 from guesthouse.host import identity
 from guesthouse.host.images.debian import gate_files
 from guesthouse.host.machines.once import Booted, Errand, Once
 from guesthouse.model.errors import Failed, TimedOut
-from guesthouse.model.machine import PREPARING_MIB, MachineSpec
+from guesthouse.model.machine import PREPARING_MIB, MachineSpec, Stage
 from guesthouse.model.resources import Image
 from guesthouse.ports import Progress
 from guesthouse.qemu.block import DiskFile
@@ -94,9 +94,10 @@ async def _until_prepared(booted: Booted, origin: Image) -> None:
 
 async def _report(reader: asyncio.StreamReader) -> None:
     while line := await reader.readline():
-        if (said := preparation(line)) is None:
-            continue
-        if said:
-            raise Failed(said)
-        return
+        if (said := preparation(line)) is not None:
+            if said:
+                raise Failed(said)
+            return
+        if (report := parse_report(line)) and report[0] is Stage.CONFIGURED:
+            raise Failed("its cloud-init went through all of its stages without running our program")
     raise Failed("it closed its report channel")
