@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from guesthouse.decide import steps as p
-from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
+from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen, SnapshotSeen
 from guesthouse.decide.plan import Lapse, hot_pluggable, lapse, plan, waiting_for_restart
 from guesthouse.decide.steps import STEPS, Step
 from guesthouse.model.machine import Bus, Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Power
-from guesthouse.model.resources import Disk
+from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
 
 def perform(step: Step, desired: Desired, observed: Observed) -> Observed:
@@ -265,6 +265,32 @@ def test_a_restart_is_a_stop_and_a_start() -> None:
     wanted = machine(restart_epoch=1)
     _, names = converge(desired_of(wanted), running(wanted, restart_epoch=0))
     assert names == ["shutdown", "start", "set-forwards", "resume"]
+
+
+def a_snapshot(**more: object) -> Snapshot:
+    return Snapshot(**{"id": "s", "project": "p", "machine": "m", "name": "one", "spec": machine().spec, **more})
+
+
+def test_a_guest_that_is_to_stand_still_does_so_before_its_snapshot_is_taken() -> None:
+    wanted = machine(Power.PAUSED)
+    desired = replace(desired_of(wanted), snapshots=(a_snapshot(),))
+    assert [step.name for step in plan(desired, running(wanted))] == ["pause", "take-snapshot"]
+    assert [step.name for step in plan(desired, running(wanted, runstate="paused"))] == ["take-snapshot"]
+
+
+def test_nothing_is_merged_or_removed_while_somebody_reads() -> None:
+    wanted = machine()
+    leaving = a_snapshot(state=SnapshotState.DELETING)
+    desired = replace(desired_of(wanted), snapshots=(leaving,))
+    seen = replace(
+        running(wanted, layers={"d": "b"}),
+        disks={"d": DiskSeen(10, {"": None, "b": ""})},
+        snapshots={"s": SnapshotSeen()},
+    )
+    disks = tuple(msgspec.structs.replace(disk, layer="b", layers={"b": None}) for disk in desired.disks)
+    desired = replace(desired, disks=disks)
+    assert [step.name for step in plan(desired, seen)] == ["merge-layer", "remove-snapshot"]
+    assert plan(replace(desired, read=True), seen) == ()
 
 
 def test_more_memory_than_at_boot_waits_for_a_restart() -> None:

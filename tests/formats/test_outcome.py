@@ -150,7 +150,7 @@ def test_the_console_shows_failed_modules() -> None:
     [
         (b'{"stage": "prepared"}', ""),
         (b'{"stage": "unprepared", "log": "it has no perl"}', "it has no perl"),
-        (b'{"stage": "unprepared", "log": "\u001b[31mno"}', "[31mno"),
+        (b'{"stage": "unprepared", "log": "\\u001b[31mno"}', "[31mno"),
         (b'{"stage": "unprepared"}', "it does not say why"),
         (b'{"stage": "reachable"}', None),
         (b"prepared", None),

@@ -61,6 +61,8 @@ async def test_as_users_ask_for_them(rooted: BuiltImage) -> None:
         await write(house, "web", "later")
         pid = (await daemon.ask("GET", "/machines/web"))["status"]["pid"]
         assert "made image running" in await guest(house, "image", "create", "running", "--from", "web")
+        (data,) = [disk for disk in (await daemon.ask("GET", "/disks"))["items"] if disk["name"] == "web-data"]
+        assert len(list(house.disks.glob(f"{data['id']}.*"))) == 2, "as the snapshot of before has left it"
         assert "made image still" in await guest(house, "image", "create", "still", "--from", "web", "--pause")
         assert "made image shot" in await guest(house, "image", "create", "shot", "--from", "web@one")
         machine = await daemon.ask("GET", "/machines/web")
