@@ -238,7 +238,7 @@ async def _is_another(child: Timeline, guest: Guest) -> None:
     for what in _OWN.keys() - set(shared):
         mine, its = await child.shell(_OWN[what]), await guest.run("sh", "-c", _OWN[what])
         assert mine, what
-        assert not set(mine.split()) & set(its.split()), what
+        assert not set(mine.splitlines()) & set(its.splitlines()), what
     assert await child.shell("cat /etc/hostname /srv/ran") == "another\nagain\n"
     assert (await child.shell(_OWN["machine-id"])).strip() == child.guest.desired.machine.id.replace("-", "")
     for what in ("state", "network", "address", "greeting"):
