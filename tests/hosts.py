@@ -47,7 +47,8 @@ class FakeMachines:
     """`ports.MachineHost`: what each machine looks like is an `Observed` in a dict.
 
     A step named in `gates` waits for its event first; one named in `faults` fails with that error. With `forks` the
-    first start of a machine with a template is a fork of that. `restored` are the snapshots that were gone on from.
+    first start of a machine with a template is a fork of that. `restored` are the snapshots that were gone on from,
+    `settled_bytes` is what the memory of one takes up when it is settled.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class FakeMachines:
         self.faults: dict[str, GuesthouseError] = {}
         self.forks = True
         self.restored: list[str] = []
+        self.settled_bytes = 1 << 20
         self._forked: set[str] = set()
         self._restored: set[tuple[str, int]] = set()
         self._happened: asyncio.Queue[str] = asyncio.Queue()
@@ -185,13 +187,19 @@ def _shared(host: FakeMachines, step: Any, desired: Desired, before: Observed) -
 
 
 def _taken(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
-    seen = SnapshotSeen(40 if before.process else 0, 1 << 20 if step.snapshot.memory else 0)
+    memory = step.snapshot.memory
+    seen = SnapshotSeen(40 if before.process else 0, 1 << 20 if memory else 0, unsettled=memory)
     after = replace(before, snapshots={**before.snapshots, step.snapshot.id: seen})
     for disk in desired.disks if before.process else ():
         after = _layered(after, disk, {disk.layer: layers_of(disk)[disk.layer]})
     if before.process:
         after = replace(after, process=replace(before.process, layers={d.id: d.layer for d in desired.disks}))
     return after
+
+
+def _settled(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    seen = replace(before.snapshots[step.snapshot.id], memory_bytes=host.settled_bytes, unsettled=False)
+    return replace(before, snapshots={**before.snapshots, step.snapshot.id: seen})
 
 
 def _merged(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
@@ -245,6 +253,7 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     steps.MergeLayer: _merged,
     steps.RemoveLayer: _unlayered,
     steps.RemoveSnapshot: _unkept,
+    steps.SettleMemory: _settled,
 }
 
 

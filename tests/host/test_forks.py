@@ -133,11 +133,11 @@ async def test_forks_share_memory_that_nobody_can_write_to(shelf: Shelf) -> None
 def memory_of(pid: int) -> Path:
     """The template's memory among the descriptors of a QEMU, which maps it for itself alone."""
     maps = Path(f"/proc/{pid}/smaps").read_text()
-    modes = re.findall(r"^\S+ (\S+) .* /memfd:template-\S+ \(deleted\)$", maps, re.MULTILINE)
+    modes = re.findall(r"^\S+ (\S+) .* /memfd:frozen-\S+ \(deleted\)$", maps, re.MULTILINE)
     assert modes
     assert {mode[-1] for mode in modes} == {"p"}
     descriptors = Path(f"/proc/{pid}/fd").iterdir()
-    return next(found for found in descriptors if str(found.readlink()).startswith("/memfd:template-"))
+    return next(found for found in descriptors if str(found.readlink()).startswith("/memfd:frozen-"))
 
 
 async def test_a_fork_reboots_and_restarts_as_any_machine(shelf: Shelf) -> None:

@@ -61,7 +61,7 @@ def a_template(house: House, name: str, size_bytes: int = MIB, by: Fingerprint =
 def memory_files() -> set[str]:
     """The sealed memory that this process has open."""
     links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    return {link.split("template-")[1].split()[0] for link in links if "memfd:template-" in link}
+    return {link.split("frozen-")[1].split()[0] for link in links if "memfd:frozen-" in link}
 
 
 def test_a_copy_has_the_bytes_and_the_holes_of_its_source(tmp_path: Path) -> None:

@@ -60,10 +60,14 @@ class DiskSeen:
 
 @dataclass(frozen=True)
 class SnapshotSeen:
-    """A snapshot that is there whole: how long the guest stood still for it, and what its memory takes up."""
+    """A snapshot that is there whole: how long the guest stood still for it, and what its memory takes up.
+
+    `unsettled`: its memory is a stream, or one is left of it, and could be settled here.
+    """
 
     pause_ms: int = 0
     memory_bytes: int = 0
+    unsettled: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ Rules
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
    goes on from one ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files
-   removed last (`layers.upkeep`), and not while somebody else reads them.
+   removed last (`layers.upkeep`), and not while somebody else reads them; after that memory is settled.
 9. A fork's guest learns who it is (`GiveIdentity`) as soon as its vCPUs run.
 10. A guest that powered itself off, a process that is gone without our doing, or vCPUs that stand still because
    a disk could not be written, is no plan: `lapse` says so and the engine writes a new desired state first.
@@ -39,6 +39,7 @@ from guesthouse.decide.steps import (
     Resume,
     SetForwards,
     SetMemory,
+    SettleMemory,
     ShareLayers,
     Shutdown,
     Start,
@@ -55,10 +56,11 @@ _STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "post
 _HAS_ENDED = frozenset({"shutdown", "internal-error", "guest-panicked"})
 
 
-def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[Step, ...]:
+def plan(desired: Desired, observed: Observed, *, upkeep: bool = True, settling: bool = True) -> tuple[Step, ...]:
     """The steps that lead from `observed` to `desired`, in order; empty when they agree.
 
-    Without `upkeep` what nobody waits for is put off: layers that could be merged or removed.
+    Without `upkeep` what nobody waits for is put off: layers that could be merged or removed. Without `settling` the
+    memory of snapshots stays as it is.
     """
     machine, process = desired.machine, observed.process
     if machine.deleting:
@@ -74,7 +76,11 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True) -> tuple[
             return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
         steps += _live(machine.spec, process)
         steps += [step for step in _vcpus(machine.power, process) if step not in steps]
-    return (*steps, *(_upkeep(desired, observed, process) if upkeep and not desired.read else ()))
+    if upkeep and not desired.read:
+        steps += _upkeep(desired, observed, process)
+    if settling:
+        steps += _to_settle(desired, observed)
+    return tuple(steps)
 
 
 def _snapshots(desired: Desired, observed: Observed) -> list[Step]:
@@ -121,6 +127,13 @@ def _aside(desired: Desired, observed: Observed) -> list[Step]:
 def _unwanted(desired: Desired, observed: Observed) -> list[Step]:
     going = (snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.DELETING)
     return [RemoveSnapshot(snapshot) for snapshot in going if snapshot.id in observed.snapshots]
+
+
+def _to_settle(desired: Desired, observed: Observed) -> list[Step]:
+    wanted = (each for each in desired.snapshots if each.settle and each.state is SnapshotState.READY)
+    return [
+        SettleMemory(each) for each in wanted if each.id in observed.snapshots and observed.snapshots[each.id].unsettled
+    ]
 
 
 def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:

@@ -160,6 +160,13 @@ class RemoveSnapshot(Step):
 
 
 @dataclass(frozen=True)
+class SettleMemory(Step):
+    """Turn the stream of a snapshot's memory into a file that is gone on from at once, and shared by all who do."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
 class StepRow:
     """What is said of a step: its name in operations, its phase for people, whether it may be interrupted."""
 
@@ -192,4 +199,5 @@ STEPS: dict[type[Step], StepRow] = {
     MergeLayer: StepRow("merge-layer", "merging", interruptible=True),
     RemoveLayer: StepRow("remove-layer", "removing what is of no more use"),
     RemoveSnapshot: StepRow("remove-snapshot", "removing the snapshot"),
+    SettleMemory: StepRow("settle-memory", "settling memory", interruptible=True),
 }

@@ -26,7 +26,7 @@ import msgspec
 from guesthouse.decide.forks import waits
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.plan import lapse, plan
-from guesthouse.decide.steps import MergeLayer, Step
+from guesthouse.decide.steps import SettleMemory, Step
 from guesthouse.engine.forks import (
     deserted,
     disks_to_share,
@@ -37,13 +37,13 @@ from guesthouse.engine.forks import (
     release_passing,
     with_source,
 )
-from guesthouse.engine.kinds import KINDS, Undo
+from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import readings
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
 from guesthouse.engine.seen import lapsed_columns, seen_columns
-from guesthouse.engine.snapshots import publish, tidy
+from guesthouse.engine.snapshots import publish, tidy, weigh
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import Deleting, Machine
@@ -106,21 +106,21 @@ class Converge:
         if why := lapse(desired, observed):
             await self._note_lapse(desired, why)
             return Then.LOAD
-        # Nobody waits for layers to be merged but who asked for that: what else is under way comes first.
-        steps = plan(desired, observed, upkeep=operation is None or operation.kind.startswith("snapshot."))
+        # Nobody waits for layers to be merged but who asked for that: what else is under way comes first. Nor does
+        # anybody for memory to be settled.
+        upkeep = operation is None or operation.kind.startswith("snapshot.")
+        steps = plan(desired, observed, upkeep=upkeep, settling=_may_settle(operation))
         if not steps:
             return await self._settle(desired, observed, operation)
-        if operation is None and isinstance(steps[0], MergeLayer):
-            await self._open_merge(desired.machine)
+        if operation is None and type(steps[0]) in BY_ITSELF:
+            await self._open(BY_ITSELF[type(steps[0])], desired.machine)
             return Then.LOAD
         return await self._take(steps[0], desired, operation, wakes)
 
-    async def _open_merge(self, machine: Machine) -> None:
+    async def _open(self, kind: str, machine: Machine) -> None:
         """Let people see what takes time though nobody asked for it now; what was asked for meanwhile comes first."""
         begun = {"state": OperationState.RUNNING, "generation": machine.generation, "epoch": 1}
-        operation = an_operation(
-            make_id(self.random), "snapshot.merge", machine, machine.host, machine=machine.id, **begun
-        )
+        operation = an_operation(make_id(self.random), kind, machine, machine.host, machine=machine.id, **begun)
         async with self.store.write() as tx:
             under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
             if not under_way and not await readings(tx, machine.id):
@@ -303,6 +303,13 @@ class Converge:
             self.wake(machine.origin)  # there may be something that it keeps for nobody now
 
 
+def _may_settle(operation: Operation | None) -> bool:
+    """Whether the memory of snapshots has its turn."""
+    if operation is None:
+        return True
+    return operation.kind == BY_ITSELF[SettleMemory] and operation.state is not OperationState.UNDOING
+
+
 def _ending(operation: Operation, error: GuesthouseError | None = None) -> OperationState:
     """How an operation ends: cancelled, failed, or done."""
     if operation.cancel_requested:
@@ -357,14 +364,17 @@ _KEEPS = frozenset({"snapshot.create", "machine.fork"})
 
 
 async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> bool:
-    """Write down what an operation has led to for snapshots; whether it left layers to merge or to remove."""
+    """Write down what an operation has led to for snapshots; whether it left layers to merge, or memory to settle."""
+    if operation.kind in BY_ITSELF.values():
+        await weigh(tx, machine, observed)
+        return False
     if operation.kind not in _KEEPS and not operation.kind.startswith("snapshot."):
         return False
-    if operation.kind in _KEEPS and operation.state is not OperationState.UNDOING:
+    taken = operation.kind in _KEEPS and operation.state is not OperationState.UNDOING
+    if taken:
         await publish(tx, operation, observed)
-        if await release_passing(tx, operation.context["snapshot"]):
-            return True
-    return operation.kind != "snapshot.merge" and await tidy(tx, machine)
+        await release_passing(tx, operation.context["snapshot"])
+    return await tidy(tx, machine) or taken
 
 
 async def _release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:

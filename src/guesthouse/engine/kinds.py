@@ -8,13 +8,16 @@ Rules
    a daemon that takes it up again goes on from there. Every step is idempotent.
 3. What becomes of a failed or cancelled one stands in `undo`: nothing to undo, the former desired state is
    written back, or the subject is removed. The operation ends only after that.
-4. A new kind is a new row; the test that kills the daemon at every step of every kind reads this table.
+4. What nobody asked for is opened by the step that it begins with (`BY_ITSELF`), and makes way for what somebody asks.
+5. A new kind is a new row; the test that kills the daemon at every step of every kind reads this table.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from guesthouse.decide.steps import MergeLayer, SettleMemory, Step
 
 
 class Undo(StrEnum):
@@ -55,6 +58,7 @@ KINDS: dict[str, Kind] = {
         Kind("snapshot.revert", "reverting", Undo.RESTORE),
         Kind("snapshot.delete", "deleting", Undo.RESTORE),
         Kind("snapshot.merge", "merging layers", Undo.RESTORE),
+        Kind("snapshot.settle", "settling memory", Undo.RESTORE),
         Kind("disk.attach", "attaching", Undo.RESTORE),
         Kind("disk.detach", "detaching", Undo.RESTORE),
         Kind("disk.create", "creating", Undo.REMOVE, ("make",)),
@@ -72,3 +76,5 @@ KINDS: dict[str, Kind] = {
         Kind("template.delete", "deleting", Undo.NOTHING, ("remove",)),
     )
 }
+
+BY_ITSELF: dict[type[Step], str] = {MergeLayer: "snapshot.merge", SettleMemory: "snapshot.settle"}

@@ -6,6 +6,8 @@ Rules
    plan then merges and removes. That is an operation too (`snapshot.merge`), and every other one pushes it aside.
 2. A merge that failed or was cancelled is not tried again by itself: what is seen becomes what is wanted, until the
    next snapshot is taken, reverted to or deleted.
+3. Memory is settled in the same way (`snapshot.settle`). Where that failed or was cancelled the snapshot keeps its
+   stream, until it is reverted to: then it is tried once more.
 """
 
 from __future__ import annotations
@@ -70,6 +72,23 @@ async def publish(tx: Transaction, operation: Operation, observed: Observed) -> 
     seen = observed.snapshots[operation.context["snapshot"]]
     facts = {"pause_ms": seen.pause_ms, "memory_bytes": seen.memory_bytes}
     await tx.snapshots.update(operation.context["snapshot"], {}, state=SnapshotState.READY, **facts)
+
+
+async def weigh(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Write down what the memory of snapshots takes up now: settled it is another file."""
+    for row in await tx.snapshots.scan(machine=machine.id, state=SnapshotState.READY):
+        seen = observed.snapshots.get(row.id)
+        if seen is not None and seen.memory_bytes != row.memory_bytes:
+            await tx.snapshots.update(row.id, {}, memory_bytes=seen.memory_bytes)
+
+
+async def settle_no_more(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Leave the memory as it is whose turn it was: that of the first snapshot that `plan` would have settled."""
+    for row in await tx.snapshots.scan(machine=machine.id, state=SnapshotState.READY, settle=True):
+        seen = observed.snapshots.get(row.id)
+        if seen is not None and seen.unsettled:
+            await tx.snapshots.update(row.id, {}, settle=False)
+            return
 
 
 async def want_as_seen(tx: Transaction, machine: Machine, observed: Observed) -> None:

@@ -18,8 +18,8 @@ import msgspec
 
 from guesthouse.decide.layers import layers_of
 from guesthouse.decide.observed import Observed
-from guesthouse.engine.kinds import KINDS, Undo
-from guesthouse.engine.snapshots import want_as_seen
+from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
+from guesthouse.engine.snapshots import settle_no_more, want_as_seen
 from guesthouse.model.machine import Deleting, Machine, MachineSpec, Power
 from guesthouse.model.resources import Disk, DiskState, Operation, Snapshot, SnapshotState
 from guesthouse.ports import Transaction
@@ -67,7 +67,7 @@ async def take_back_disks(tx: Transaction, operation: Operation) -> None:
 
 def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:
     """The columns of the machine that undo the operation: its former desired state, or its removal."""
-    if operation.kind == "snapshot.merge":
+    if operation.kind in BY_ITSELF.values():
         return {}
     if KINDS[operation.kind].undo is Undo.REMOVE:
         # Its own disks are marked as leaving; those that it took over must outlast it.
@@ -155,10 +155,15 @@ async def _unmerge(tx: Transaction, machine: Machine, operation: Operation, obse
     await want_as_seen(tx, machine, observed)
 
 
+async def _unsettle(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    await settle_no_more(tx, machine, observed)
+
+
 _SNAPSHOTS = {
     "machine.fork": _unfork,
     "snapshot.create": _untake,
     "snapshot.revert": _unrevert,
     "snapshot.delete": _undelete,
     "snapshot.merge": _unmerge,
+    "snapshot.settle": _unsettle,
 }

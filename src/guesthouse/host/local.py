@@ -35,6 +35,7 @@ from guesthouse.host.machines.observe import Observer
 from guesthouse.host.machines.once import Once
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.settling import Settler
 from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.machines.steps import Hands
@@ -47,7 +48,7 @@ from guesthouse.ports import Progress
 _LOG = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 8 << 20, 1 << 20
 _LOOK_AT_LOGS_S = 10.0
-# The share of the host's memory that templates may be kept ready in.
+# The share of the host's memory in which templates and snapshots may be kept ready.
 _POOL_SHARE = 8
 
 
@@ -102,7 +103,7 @@ async def open_host(
     """Open a house on this box. Whoever calls holds the house's lock: what is unfinished here is then nobody's.
 
     `binary` is the QEMU program; `reached` is called between the parts of a start (`machines.starting.POINTS`) and of a
-    snapshot (`machines.snapshotting.SNAPSHOT_POINTS`).
+    snapshot (`machines.snapshotting.SNAPSHOT_POINTS`, `machines.settling.SETTLE_POINTS`).
     """
     identity.open_house(house)
     house.cache.mkdir(parents=True, exist_ok=True)
@@ -114,11 +115,13 @@ async def open_host(
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         box = ThisBox(emulator, kvm)
         pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
-        shelf, once = SnapshotShelf(house), Once(house, files, box)
-        reverter = Reverter(files, shelf, box)
+        shelf, once = SnapshotShelf(house, pool.budget_bytes), Once(house, files, box)
+        reverter = Reverter(files, shelf, box, pool)
         starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
         snapshotter = Snapshotter(runs, files, shelf, box, reverter, reached)
-        hands = Hands(house, runs, files, starter, reverter, snapshotter, shelf)
+        settler = Settler(house, shelf, box, pool, reached)
+        await settler.sweep()
+        hands = Hands(house, runs, files, starter, reverter, snapshotter, settler, shelf, pool)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:
             yield LocalHost(

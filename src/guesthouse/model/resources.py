@@ -156,7 +156,8 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `power` is what was wanted of its vCPUs; `memory` tells whether memory and devices are kept, or disks alone.
     `pause_ms` is how long the guest stood still for it, `memory_bytes` what its memory takes up. A `passing` one is
-    nobody's to name: it goes when the machines that are forked from it run.
+    nobody's to name: it goes when the machines that are forked from it run. `settle` says that its memory is to be
+    turned into what is gone on from at once; where that failed or was cancelled it no longer is.
     """
 
     id: str
@@ -170,6 +171,7 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     memory: bool = False
     quiesced: bool = False
     passing: bool = False
+    settle: bool = True
     pause_ms: int = 0
     memory_bytes: int = 0
     created_at: float = 0.0

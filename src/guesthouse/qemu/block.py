@@ -49,6 +49,11 @@ def overlay(disk: DiskDevice, node: str, file: DiskFile) -> Mapping:
     return {**_written(disk, node, file), "backing": None}
 
 
+def blank(node: str, *, read_only: bool = False) -> Mapping:
+    """The node of a disk without a file: for a QEMU that has the device, and whose guest never runs."""
+    return {"driver": "null-co", "node-name": node, "read-only": read_only, "read-zeroes": True}
+
+
 def bare(file: DiskFile, name: Callable[[int], str], level: int = 0) -> Mapping:
     """A disk that no machine has; `name` gives its layers' nodes their names, from the top."""
     node: Mapping = {

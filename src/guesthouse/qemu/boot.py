@@ -56,7 +56,8 @@ class Boot:
 
     `accelerator` is ``kvm`` or ``tcg``; `translation_mib` bounds TCG's cache of translated code, which is only
     used up as far as the guest runs different code. `family` is what the guest reads as its product family.
-    `memory` is a file in place of anonymous memory. With `incoming` QEMU waits to be told where its state comes
+    `memory` is a file in place of anonymous memory. With `blank` disks and seed have no files: the vCPUs of that QEMU
+    never run. With `incoming` QEMU waits to be told where its state comes
     from (`migration.restore`) instead of beginning at its firmware; `networks`
     are then the numbers that the state has for its networks, by MAC address.
     """
@@ -75,6 +76,7 @@ class Boot:
     family: str = ""
     memory: MemoryFile | None = None
     incoming: bool = False
+    blank: bool = False
     networks: Mapping[str, int] = field(default_factory=dict)
     translation_mib: int = 128
     binary: str = "qemu-system-x86_64"

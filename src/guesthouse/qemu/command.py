@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from guesthouse.model.errors import Invalid, NotFound
 from guesthouse.qemu import networks
-from guesthouse.qemu.block import DiskFile, blockdev
+from guesthouse.qemu.block import DiskFile, blank, blockdev
 from guesthouse.qemu.boot import Bios, Boot, Direct, Uefi
 from guesthouse.qemu.devices import Mapping, Screen, Seed
 from guesthouse.qemu.placed import Placed
@@ -155,9 +155,10 @@ def _backends(placed: Placed, boot: Boot) -> Options:
     for backend in networks.backends(placed, boot.name, boot.networks):
         yield ("-netdev", _json(backend))
     for disk in placed.disks:
-        yield ("-blockdev", _json(blockdev(disk, _file(boot, disk.disk))))
+        yield ("-blockdev", _json(blank(disk.node) if boot.blank else blockdev(disk, _file(boot, disk.disk))))
     if placed.get("seed") is not None:
-        yield ("-blockdev", _json(Seed.blockdev(boot.seed)))
+        # What nobody can write to is another device to the guest.
+        yield ("-blockdev", _json(blank("seed", read_only=True) if boot.blank else Seed.blockdev(boot.seed)))
 
 
 def _file(boot: Boot, disk: str) -> DiskFile:

@@ -17,7 +17,7 @@ from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
 from guesthouse.engine.forks import forks_in
 from guesthouse.engine.intents import Asker
-from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.engine.readings import refuse_read_machine
 from guesthouse.engine.records import an_operation
 from guesthouse.engine.resolve import find, find_image
@@ -37,9 +37,6 @@ from guesthouse.model.resources import (
     Template,
 )
 from guesthouse.ports import HostFacts, Transaction
-
-# What nobody asked for makes way for what somebody asks.
-_BY_ITSELF = "snapshot.merge"
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class Desk:
         """
         await refuse_read_machine(self.tx, machine, gone=verb is Verb.DELETE)
         for operation in await self.open_operations(machine.id):
-            if operation.kind != _BY_ITSELF and not lifecycle.supersedes(verb, force=force):
+            if operation.kind not in BY_ITSELF.values() and not lifecycle.supersedes(verb, force=force):
                 raise Conflict(
                     f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
                     subject=f"machine {machine.name}",

@@ -40,7 +40,9 @@ async def fork(desk: Desk, intent: intents.Fork) -> Operation:
     before = {} if named else kept_state(machine, disks)
     held = named.disks if named else {disk.id: Held(layer=disk.layer, size_mib=disk.size_mib) for disk in disks}
     await _check_room(desk, spec, count, held, memory=memory, takes_one=named is None)
-    snapshot = named or await keep(desk, machine, disks, name=f"fork-{desk.new_id()}", memory=memory, passing=True)
+    snapshot = named or await keep(
+        desk, machine, disks, name=f"fork-{desk.new_id()}", memory=memory, passing=True, settle=False
+    )
     await _share(desk, disks, snapshot)
     forks = [await _make(desk, machine, snapshot, disks, name) for name in names]
     more = {**before, "snapshot": snapshot.id, "forks": msgspec.to_builtins(forks)}

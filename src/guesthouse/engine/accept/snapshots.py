@@ -79,6 +79,7 @@ async def revert(desk: Desk, intent: intents.SnapshotRevert) -> Operation:
         held = snapshot.disks[disk.id]
         layer = with_layer(disk, desk.new_id(), held.layer)
         await desk.tx.disks.update(disk.id, {}, machine=machine.id, size_mib=held.size_mib, **layer)
+    await desk.tx.snapshots.update(snapshot.id, {}, settle=True)
     restores = snapshot.memory and power is not Power.STOPPED
     return await desired(
         desk,

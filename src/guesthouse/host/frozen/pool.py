@@ -1,11 +1,12 @@
-"""Frozen memory kept ready for forks, within a budget.
+"""Frozen memory kept ready for forks and reverts, within a budget.
 
 Rules
 -----
-1. A template's memory is read once, holes left out, into a memory file that is sealed against writing; every fork maps
-   that one. It lives as long as this daemon keeps it or a fork uses it.
+1. The memory of a template or a snapshot is read once, holes left out, into a memory file that is sealed against
+   writing; every QEMU that goes on from it maps that one. It lives as long as this daemon keeps it or a QEMU uses it.
 2. What was used last is kept; what would go beyond the budget is let go of, the longest unused first. A daemon that
-   begins reads as much ahead as fits, so that the first fork is as fast as the second.
+   begins reads as many templates ahead as fit, so that the first fork is as fast as the second. A snapshot's memory is
+   read when it has been made (`ahead`): the first revert finds it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import fcntl
 import logging
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guesthouse.host.frozen.box import ThisBox
@@ -35,25 +36,33 @@ _ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8  # no more seals, no shrinking,
 
 @dataclass(frozen=True)
 class Frozen:
-    """Descriptors of a frozen machine's memory and state, and the devices of the new tree that it had."""
+    """Descriptors of what a QEMU goes on from; `memory` is None where that is in the state, as in a snapshot at first.
 
-    memory: int
+    `devices` are those of a fork's tree that the template had.
+    """
+
     state: int
-    devices: frozenset[str]
+    memory: int | None = None
+    devices: frozenset[str] = frozenset()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that QEMU is to inherit."""
+        return (self.state,) if self.memory is None else (self.state, self.memory)
 
     def close(self) -> None:
         """QEMU has them, or will not; the pool keeps the memory by a descriptor of its own."""
-        os.close(self.memory)
-        os.close(self.state)
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 class Pool:
-    """Memory of templates, by id. `box` is what can restore here."""
+    """Memory of templates and snapshots, by id. `box` is what can restore here."""
 
     def __init__(self, house: House, box: ThisBox, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
         self._house = house
         self._box = box
-        self._budget_bytes = budget_bytes
         self._kept: OrderedDict[str, int] = OrderedDict()
         self._reading = asyncio.Lock()
 
@@ -72,16 +81,29 @@ class Pool:
                 f"template {template.name} was frozen by {facts.by}; here is {now}",
                 hint="`guest template create` makes it anew",
             )
-        memory = await self._memory(template.id, folder)
-        state = os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC)
+        frozen = await self.open(template.id, folder.memory, folder.state)
         os.utime(folder.path)
-        return Frozen(os.dup(memory), state, devices)
+        return replace(frozen, devices=devices)
+
+    async def open(self, id: str, memory: Path, state: Path) -> Frozen:
+        """What a QEMU needs to go on from a memory in a file and its state, to be closed after it."""
+        sealed = os.dup(await self._memory(id, memory))
+        try:
+            return Frozen(os.open(state, os.O_RDONLY | os.O_CLOEXEC), sealed)
+        except BaseException:
+            os.close(sealed)
+            raise
+
+    async def ahead(self, id: str, memory: Path) -> None:
+        """Read a memory before anybody asks for it, if it fits into the budget."""
+        if _taken(memory.stat()) <= self.budget_bytes:
+            await self._memory(id, memory)
 
     async def warm(self) -> None:
         """Read what fits into the budget; what was used last stays longest."""
         for folder in reversed(self._fitting()):
             try:
-                await self._memory(folder.path.name, folder)
+                await self._memory(folder.path.name, folder.memory)
             except OSError as error:
                 _LOG.warning("template %s cannot be kept ready: %s", folder.path.name, error)
             if not folder.path.exists():  # it was deleted meanwhile
@@ -96,38 +118,40 @@ class Pool:
                 found.append((path.stat().st_mtime, _taken(folder.memory.stat()), folder))
             except OSError as error:
                 _LOG.warning("template %s cannot be kept ready: %s", path.name, error)
-        fitting, room = [], self._budget_bytes
+        fitting, room = [], self.budget_bytes
         for _, size, folder in sorted(found, key=lambda each: each[0], reverse=True):
             if size <= room:
                 fitting.append(folder)
                 room -= size
         return fitting
 
-    def drop(self, template: str) -> None:
-        """Let go of a template's memory; forks that have it keep it."""
-        if (descriptor := self._kept.pop(template, None)) is not None:
+    def drop(self, id: str) -> None:
+        """Let go of a memory; those that have it keep it."""
+        if (descriptor := self._kept.pop(id, None)) is not None:
             os.close(descriptor)
 
     def close(self) -> None:
-        for template in list(self._kept):
-            self.drop(template)
+        for id in list(self._kept):
+            self.drop(id)
 
-    async def _memory(self, template: str, folder: TemplateFolder) -> int:
-        async with self._reading:
-            if template not in self._kept:
-                self._kept[template] = await _copied(folder.memory, template)
-            self._kept.move_to_end(template)
-            self._shrink()
-            return self._kept[template]
+    async def _memory(self, id: str, memory: Path) -> int:
+        if id not in self._kept:
+            async with self._reading:
+                if id not in self._kept:
+                    self._kept[id] = await _copied(memory, id)
+        # Nobody waits here from the moment it is seen to be kept until the caller has it.
+        self._kept.move_to_end(id)
+        self._shrink()
+        return self._kept[id]
 
     def _shrink(self) -> None:
         """Keep to the budget, but for the one used last."""
-        used = {template: _taken(os.fstat(descriptor)) for template, descriptor in self._kept.items()}
-        for template in list(self._kept)[:-1]:
-            if sum(used.values()) <= self._budget_bytes:
+        used = {id: _taken(os.fstat(descriptor)) for id, descriptor in self._kept.items()}
+        for id in list(self._kept)[:-1]:
+            if sum(used.values()) <= self.budget_bytes:
                 return
-            used.pop(template)
-            self.drop(template)
+            used.pop(id)
+            self.drop(id)
 
 
 async def _copied(source: Path, name: str) -> int:
@@ -143,7 +167,7 @@ async def _copied(source: Path, name: str) -> int:
 
 def sealed_copy(source: Path, name: str) -> int:
     """A memory file with the content of a file, without its holes; nobody can write to it ever after."""
-    copy = os.memfd_create(f"template-{name}", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    copy = os.memfd_create(f"frozen-{name}", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
     try:
         with source.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size

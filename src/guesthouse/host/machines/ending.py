@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 
 from guesthouse.host import identity
 from guesthouse.host.agent import AgentError
@@ -82,6 +83,13 @@ async def _quit(run: Run) -> None:
     except (TimeoutError, TimedOut):
         run.process.kill()
         await run.process.ended.wait()
+
+
+async def clear(folder: Folder) -> None:
+    """End and remove what is left of a QEMU that was no machine; it may be nothing."""
+    if folder.path.is_dir():
+        await kill_unheld(folder)
+        await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
 
 
 async def kill_unheld(folder: Folder) -> None:

@@ -57,12 +57,16 @@ class Lit(NamedTuple):
 
 @dataclass(frozen=True)
 class Ignition:
-    """A folder whose lock we hold until QEMU has it, and as whom QEMU runs there. `reached` is told how far it is."""
+    """A folder whose lock we hold until QEMU has it, and as whom QEMU runs there. `reached` is told how far it is.
+
+    A `helper` is no machine: it makes way for all others, and ends with this daemon.
+    """
 
     folder: Folder
     lock: int
     identity: Identity
     reached: Callable[[str], None] = lambda point: None
+    helper: bool = False
 
     async def light(self, placed: Placed, boot: Callable[[Bound], Boot], inherited: tuple[int, ...] = ()) -> Lit:
         """Start QEMU with the tree and the boot, and the descriptors that it is to have beside its own.
@@ -74,7 +78,8 @@ class Ignition:
             start = boot(bound)
             argv, said_before = command(placed, start), self.folder.qemu_log.stat().st_size
             keep = (self.lock, *bound.all, *inherited)
-            process = spawn(argv, keep=keep, log=self.folder.qemu_log, identity=self.identity)
+            log, identity = self.folder.qemu_log, self.identity
+            process = spawn(argv, keep=keep, log=log, identity=identity, helper=self.helper)
             self.reached("spawned")
         monitor = await _greet(argv, process, self.folder, said_before)
         self.reached("greeted")

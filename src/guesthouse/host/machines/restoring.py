@@ -2,14 +2,14 @@
 
 Rules
 -----
-1. A snapshot is restored into the very tree that it was taken of. A fork's tree is that of the frozen machine, address
+1. A snapshot is restored into the very tree that it was taken of, from its stream or from its settled memory, which all
+   that go on from it share copy on write (`Frozen`). A fork's tree is that of the frozen machine, address
    by address; what the fork has beyond it (its seed, its NICs, more disks) is plugged before the vCPUs run.
 2. Nothing half restored stays: a QEMU that does not come so far is ended.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,14 +36,9 @@ async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot]
     Raises `Failed` when the state cannot be restored.
     """
     cold = placed.only(frozen.devices)
-    memory = MemoryFile(Path(f"/proc/self/fd/{frozen.memory}"), shared=False)
-
-    def with_memory(bound: Bound) -> Boot:
-        return replace(boot(bound), memory=memory, incoming=True)
-
-    lit = await ignition.light(cold, with_memory, (frozen.memory, frozen.state))
+    lit = await ignition.light(cold, lambda bound: _waiting(boot(bound), frozen), frozen.descriptors)
     try:
-        await _load(ignition, lit, frozen.state, migration.MEMORY_STAYS)
+        await _load(ignition, lit, frozen)
         ignition.reached("restored")
         for command in _rest(placed, cold, lit.boot):
             await lit.monitor.execute(command)
@@ -54,30 +49,53 @@ async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot]
     return lit
 
 
-async def restore(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], state: Path) -> Lit:
+async def restore(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], frozen: Frozen) -> Lit:
     """A QEMU with memory and devices of a snapshot, its vCPUs standing still. Raises `Failed` when that cannot be."""
 
-    def waiting(bound: Bound) -> Boot:
-        return replace(boot(bound), incoming=True, networks=saved.networks)
+    return await _restored(ignition, saved, lambda bound: _waiting(boot(bound), frozen), frozen)
 
-    descriptor = os.open(state, os.O_RDONLY | os.O_CLOEXEC)
+
+async def unfold(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], stream: int, memory: int) -> Lit:
+    """`restore` from a stream, its memory written to a file, as which it goes on; both are descriptors."""
+
+    def waiting(bound: Bound) -> Boot:
+        return replace(boot(bound), incoming=True, memory=_memory(memory, shared=True))
+
+    return await _restored(ignition, saved, waiting, Frozen(stream), memory)
+
+
+async def _restored(
+    ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], frozen: Frozen, *inherited: int
+) -> Lit:
+    def with_networks(bound: Bound) -> Boot:
+        return replace(boot(bound), networks=saved.networks)
+
+    lit = await ignition.light(saved.placed, with_networks, (*frozen.descriptors, *inherited))
     try:
-        lit = await ignition.light(saved.placed, waiting, (descriptor,))
-        try:
-            await _load(ignition, lit, descriptor)
-            for command in networks.without_fillers(saved.networks):
-                await lit.monitor.execute(command)
-            ignition.reached("restored")
-        except BaseException:
-            await lit.end()
-            raise
-    finally:
-        os.close(descriptor)
+        await _load(ignition, lit, frozen)
+        for command in networks.without_fillers(saved.networks):
+            await lit.monitor.execute(command)
+        ignition.reached("restored")
+    except BaseException:
+        await lit.end()
+        raise
     return lit
 
 
-async def _load(ignition: Ignition, lit: Lit, state: int, *capabilities: str) -> None:
-    if (status := await _loaded(lit, state, capabilities)) != "completed":
+def _waiting(boot: Boot, frozen: Frozen) -> Boot:
+    """The start of a QEMU that waits for its state, and has its memory already where that is not in it."""
+    if frozen.memory is None:
+        return replace(boot, incoming=True)
+    return replace(boot, incoming=True, memory=_memory(frozen.memory, shared=False))
+
+
+def _memory(descriptor: int, *, shared: bool) -> MemoryFile:
+    return MemoryFile(Path(f"/proc/self/fd/{descriptor}"), shared=shared)
+
+
+async def _load(ignition: Ignition, lit: Lit, frozen: Frozen) -> None:
+    capabilities = () if frozen.memory is None else (migration.MEMORY_STAYS,)
+    if (status := await _loaded(lit, frozen.state, capabilities)) != "completed":
         said = read_end(ignition.folder.qemu_log, _LAST_WORDS_BYTES).decode(errors="replace").strip()
         raise Failed(f"the frozen state could not be restored: {said.splitlines()[-1] if said else status}")
 

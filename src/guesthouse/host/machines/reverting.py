@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from guesthouse.decide.observed import Desired
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.durable import put_in_place
 from guesthouse.host.frozen.box import ThisBox
+from guesthouse.host.frozen.pool import Frozen, Pool
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
 from guesthouse.host.snapshots.shelf import SnapshotShelf
@@ -37,6 +39,7 @@ class Reverter:
     disks: DiskFiles
     shelf: SnapshotShelf
     box: ThisBox
+    pool: Pool
 
     async def check(self, snapshot: Snapshot, desired: Desired) -> Saved:
         """What is to be restored; raises `Conflict` or `Failed` when it cannot be, here and now."""
@@ -91,9 +94,12 @@ class Reverter:
             put_back_variables(self.shelf.folder(stands_on), folder)
             folder.remember_restored(epoch)
 
-    def state(self, snapshot: str) -> SnapshotFolder:
-        """Where the state of a snapshot lies."""
-        return self.shelf.folder(snapshot)
+    async def open(self, snapshot: str) -> Frozen:
+        """What a QEMU needs to go on from a snapshot, to be closed after it; see `restoring.restore`."""
+        folder = self.shelf.folder(snapshot)
+        if folder.read_facts().settled:
+            return await self.pool.open(snapshot, folder.memory, folder.devices)
+        return Frozen(os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _handed_on(saved: Saved, desired: Desired) -> Saved:

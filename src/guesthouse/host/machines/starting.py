@@ -144,7 +144,11 @@ class Starter:
     ) -> Lit:
         """Go on from a snapshot's memory, and write down that it was done; nobody else does it again."""
         machine, folder = desired.machine, ignition.folder
-        lit = await restore(ignition, saved, boot, self.reverter.state(machine.restore).state)
+        frozen = await self.reverter.open(machine.restore)
+        try:
+            lit = await restore(ignition, saved, boot, frozen)
+        finally:
+            frozen.close()
         try:
             for nic in record.placed.nics if record.nameless else ():
                 await lit.monitor.execute(hotplug.set_link(nic, up=False))

@@ -37,6 +37,7 @@ from guesthouse.decide.steps import (
     Resume,
     SetForwards,
     SetMemory,
+    SettleMemory,
     ShareLayers,
     Shutdown,
     Start,
@@ -49,6 +50,7 @@ from guesthouse.decide.steps import (
 from guesthouse.host import identity
 from guesthouse.host.disks import DiskFiles
 from guesthouse.host.durable import write_whole
+from guesthouse.host.frozen.pool import Pool
 from guesthouse.host.machines import plugging
 from guesthouse.host.machines.ending import kill, shut_down
 from guesthouse.host.machines.forwarding import set_forwards
@@ -58,6 +60,7 @@ from guesthouse.host.machines.naming import give_identity
 from guesthouse.host.machines.reverting import Reverter, put_back_variables
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.settling import Settler
 from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.seed import keep_host_key, keep_random_seed, render_seed
@@ -83,7 +86,9 @@ class Hands:
     starter: Starter
     reverter: Reverter
     snapshotter: Snapshotter
+    settler: Settler
     snapshots: SnapshotShelf
+    pool: Pool
 
     async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
         """Do one step; see `ports.MachineHost`."""
@@ -234,7 +239,12 @@ async def _remove_layer(hands: Hands, step: RemoveLayer, desired: Desired, progr
 
 
 async def _remove_snapshot(hands: Hands, step: RemoveSnapshot, desired: Desired, progress: Progress) -> None:
+    hands.pool.drop(step.snapshot.id)
     await asyncio.to_thread(hands.snapshots.remove, step.snapshot.id)
+
+
+async def _settle_memory(hands: Hands, step: SettleMemory, desired: Desired, progress: Progress) -> None:
+    await hands.settler.settle(step.snapshot, desired, progress)
 
 
 _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[None]]] = {
@@ -261,4 +271,5 @@ _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[
     MergeLayer: _merge_layer,
     RemoveLayer: _remove_layer,
     RemoveSnapshot: _remove_snapshot,
+    SettleMemory: _settle_memory,
 }

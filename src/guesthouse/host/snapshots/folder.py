@@ -29,11 +29,21 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """``snapshot.json``. `pause_ms` is how long the guest stood still, `memory_bytes` the length of the state."""
+    """``snapshot.json``. `pause_ms` is how long the guest stood still, `memory_bytes` what its memory takes up.
+
+    Memory and devices are one stream, `state`, of `memory_bytes`. With `devices_bytes` not 0 they have been settled:
+    they are the file `memory`, and `devices` of that length.
+    """
 
     pause_ms: int = 0
     memory_bytes: int = 0
+    devices_bytes: int = 0
     saved: Saved | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether memory and devices lie in files of their own."""
+        return self.devices_bytes > 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,18 @@ class SnapshotFolder:
 
     @property
     def state(self) -> Path:
+        """Memory and devices, as QEMU writes and reads them in one go."""
         return self.path / "state"
+
+    @property
+    def memory(self) -> Path:
+        """The settled memory, byte by byte, with holes where there is nothing."""
+        return self.path / "memory"
+
+    @property
+    def devices(self) -> Path:
+        """The devices' state that belongs to the settled memory."""
+        return self.path / "devices"
 
     @property
     def variables(self) -> Path:
@@ -67,7 +88,7 @@ class SnapshotFolder:
         facts = self.read_facts()
         if facts.saved is None:
             raise Failed(f"snapshot {name} has no memory", subject=f"snapshot {name}")
-        if not self.state.is_file() or self.state.stat().st_size != facts.memory_bytes:
+        if not all(path.is_file() and path.stat().st_size == size for path, size in self._needed(facts, facts.saved)):
             raise Failed(f"the memory of snapshot {name} is gone or cut off", subject=f"snapshot {name}")
         if facts.saved.by != now:
             raise Conflict(
@@ -76,3 +97,9 @@ class SnapshotFolder:
                 hint="run what took it, or go back to its disks alone",
             )
         return facts.saved
+
+    def _needed(self, facts: Facts, saved: Saved) -> tuple[tuple[Path, int], ...]:
+        """The files that a restore takes, each with its size."""
+        if facts.settled:
+            return (self.memory, saved.placed.memory_mib << 20), (self.devices, facts.devices_bytes)
+        return ((self.state, facts.memory_bytes),)

@@ -21,9 +21,10 @@ from guesthouse.model.resources import Snapshot
 
 @dataclass(frozen=True)
 class SnapshotShelf:
-    """The snapshots of a house."""
+    """The snapshots of a house. Streams of up to `settles_bytes` are worth settling: their memory can be kept ready."""
 
     house: House
+    settles_bytes: int = 0
 
     def folder(self, snapshot: str) -> SnapshotFolder:
         """The folder of a snapshot by its id."""
@@ -46,12 +47,31 @@ class SnapshotShelf:
 
     def keep(self, partial: SnapshotFolder, snapshot: Snapshot, facts: Facts) -> None:
         """Make it durable, and give it its name."""
-        for path in (partial.state, partial.variables):
-            with contextlib.suppress(FileNotFoundError):
-                _sync(path)
+        self.sync(partial)
         write_whole(partial.facts, msgspec.json.encode(facts))
         partial.path.rename(self.folder(snapshot.id).path)
         sync_folder(self.house.snapshots)
+
+    def sync(self, partial: SnapshotFolder) -> None:
+        """Make the content of its files durable."""
+        for path in (partial.state, partial.variables, partial.memory, partial.devices):
+            with contextlib.suppress(FileNotFoundError):
+                _sync(path)
+
+    def move_memory(self, partial: SnapshotFolder, snapshot: Snapshot) -> None:
+        """Give settled memory its place beside the stream, which still holds."""
+        folder = self.folder(snapshot.id)
+        partial.memory.replace(folder.memory)
+        partial.devices.replace(folder.devices)
+        sync_folder(folder.path)
+
+    def call_settled(self, snapshot: Snapshot) -> None:
+        """From now on the settled memory holds."""
+        folder = self.folder(snapshot.id)
+        devices_bytes = folder.devices.stat().st_size
+        memory_bytes = folder.memory.stat().st_blocks * 512 + devices_bytes
+        facts = msgspec.structs.replace(folder.read_facts(), memory_bytes=memory_bytes, devices_bytes=devices_bytes)
+        write_whole(folder.facts, msgspec.json.encode(facts))
 
     def remove(self, snapshot: str) -> None:
         """Remove one: first it is no more, then its files go."""
@@ -70,11 +90,13 @@ class SnapshotShelf:
         return self.house.snapshots / f".{snapshot}.partial"
 
     def _see(self, snapshot: str) -> SnapshotSeen:
+        folder = self.folder(snapshot)
         try:
-            facts = self.folder(snapshot).read_facts()
+            facts = folder.read_facts()
         except Failed:
             return SnapshotSeen()
-        return SnapshotSeen(pause_ms=facts.pause_ms, memory_bytes=facts.memory_bytes)
+        unsettled = folder.state.exists() and (facts.settled or facts.memory_bytes <= self.settles_bytes)
+        return SnapshotSeen(pause_ms=facts.pause_ms, memory_bytes=facts.memory_bytes, unsettled=unsettled)
 
 
 def _sync(path: Path) -> None:

@@ -24,6 +24,7 @@ from guesthouse.host import identity
 from guesthouse.host.durable import sync_folder, write_whole
 from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.frozen.folder import Facts, TemplateFolder
+from guesthouse.host.machines.freezing import freeze
 from guesthouse.host.machines.once import Booted, Errand, Once
 from guesthouse.host.processes import run
 from guesthouse.model.errors import Failed, TimedOut
@@ -31,12 +32,9 @@ from guesthouse.model.house import House
 from guesthouse.model.machine import Stage
 from guesthouse.model.resources import Image, Template
 from guesthouse.ports import Progress
-from guesthouse.qemu import migration
-from guesthouse.qemu.messages import PAUSE
 
 FAMILY = "template"
 _GATE_TIMEOUT_S = 30 * 60.0
-_SAVE_TIMEOUT_S = 10 * 60.0
 _GATE_HINT = "`guest image prepare` gives an image its gate; images built here have one"
 
 
@@ -67,7 +65,7 @@ class Maker:
             boot_ms = round((time.monotonic() - started) * 1000)
             progress("freezing")
             files = TemplateFolder(booted.folder.path)
-            await _freeze(booted, files.state)
+            await freeze(booted.lit, files.state)
             await run(["fallocate", "--dig-holes", str(files.memory)])  # pages of zeros
         facts = Facts(
             placed=booted.placed,
@@ -128,26 +126,6 @@ async def _gate(reader: asyncio.StreamReader) -> None:
             said = "".join(f": {failure.module}: {failure.message}" for failure in failures[:1])
             raise Failed(f"the guest was configured and did not wait at a gate{said}", hint=_GATE_HINT)
     raise Failed("the guest closed its report channel before it came to its gate")
-
-
-async def _freeze(booted: Booted, state: Path) -> None:
-    """Stop the vCPUs and save all but the memory, which lies in its file; QEMU then ends, its files whole."""
-    monitor = booted.lit.monitor
-    await monitor.execute(PAUSE)
-    await monitor.execute(migration.capabilities(migration.MEMORY_STAYS))
-    descriptor = os.open(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        await monitor.give(descriptor, "state")
-    finally:
-        os.close(descriptor)
-    with monitor.listen(migration.EVENT) as next_event:
-        await monitor.execute(migration.save("state"))
-        async with asyncio.timeout(_SAVE_TIMEOUT_S):
-            while (status := (await next_event())["data"]["status"]) not in migration.ENDED:
-                pass
-    if status != "completed":
-        raise Failed(f"the guest could not be frozen: {status}")
-    await booted.quit()
 
 
 def _sync(path: Path) -> None:
