@@ -11,6 +11,7 @@ from tests.golden.golden import FOLDER, Golden
 
 from guesthouse.cli.build import aliases
 from guesthouse.cli.table import COMMANDS, GROUPS
+from guesthouse.engine.kinds import BY_ITSELF
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
@@ -22,7 +23,9 @@ async def test_what_a_person_sees(name: str, guest: Guest, golden: Golden) -> No
         assert (ended.code != 0) == written.startswith("!"), ended
         # Which phases are seen while waiting is a matter of timing; test_waiting.py looks at them.
         told = [each for each in ended.err.splitlines() if each.startswith(("error: ", "hint: "))]
-        parts = [f"$ guest {line}", ended.out.rstrip("\n"), *told]
+        # So is whether the house is just busy with what nobody asked for.
+        out = [each for each in ended.out.splitlines() if not each.endswith(tuple(BY_ITSELF.values()))]
+        parts = [f"$ guest {line}", "\n".join(out).rstrip("\n"), *told]
         parts.append(f"[{ended.code}]" if ended.code else "")
         shown.append("\n".join(part for part in parts if part))
     golden(f"cli/{name}.txt", guest.steady("\n\n".join(shown)) + "\n")
