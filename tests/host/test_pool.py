@@ -154,7 +154,7 @@ async def test_a_daemon_that_begins_reads_what_fits(house: House, caplog: pytest
     pool = a_pool(house, budget_bytes=5 * MIB)
     await pool.warm()
     assert memory_files() == {"newest", "older"}
-    assert "template damaged cannot be kept ready" in caplog.text
+    assert "damaged/memory cannot be kept ready" in caplog.text
     # One more: what was used longest ago goes.
     frozen = await pool.take(a_template(house, "one"), PLACED)
     assert frozen is not None

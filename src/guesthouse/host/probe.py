@@ -51,14 +51,14 @@ class Looker:
             await first_of(self._ping(), self._banner())
             if self.stages.stage is Stage.RUNNING:
                 self.stages.reach(Stage.REACHABLE)
-        async for _ in _pauses():
+        async for _ in pauses():
             if self.stages.stage is Stage.CONFIGURED or self.stages.reports:
                 return
             if (outcome := await self._outcome(console_from)) is not None:
                 self.stages.reach(Stage.CONFIGURED, outcome)
 
     async def _ping(self) -> None:
-        async for _ in _pauses():
+        async for _ in pauses():
             await self.agent_listens.wait()
             try:
                 await self.agent.call("guest-ping")
@@ -67,7 +67,7 @@ class Looker:
             return
 
     async def _banner(self) -> None:
-        async for _ in _pauses():
+        async for _ in pauses():
             if (port := self.ssh_port()) and await _sends_banner(port):
                 return
 
@@ -82,7 +82,7 @@ class Looker:
                 return outcome
             except (Conflict, NotFound, AgentError):
                 pass
-        return from_console(_console_since(self.folder, console_from))
+        return said_on_console(self.folder, console_from)
 
     async def _read(self, path: str, longest: int) -> bytes:
         data = b""
@@ -101,12 +101,14 @@ def console_size(folder: Folder) -> int:
         return 0
 
 
-def _console_since(folder: Folder, start: int) -> str:
+def said_on_console(folder: Folder, start: int) -> Outcome | None:
+    """The outcome in what the console's log has from `start` on; in its end where it was shortened since."""
     since = max(0, console_size(folder) - start) if console_size(folder) >= start else _CONSOLE_END_BYTES
-    return read_end(folder.console_log, min(since, _CONSOLE_END_BYTES)).decode(errors="replace")
+    return from_console(read_end(folder.console_log, min(since, _CONSOLE_END_BYTES)).decode(errors="replace"))
 
 
-async def _pauses() -> AsyncIterator[None]:
+async def pauses() -> AsyncIterator[None]:
+    """At once, and then ever more rarely: for what no event tells."""
     pause_s = _FIRST_PAUSE_S
     while True:
         yield

@@ -5,8 +5,8 @@ Rules
 1. The memory of a template or a snapshot is read once, holes left out, into a memory file that is sealed against
    writing; every QEMU that goes on from it maps that one. It lives as long as this daemon keeps it or a QEMU uses it.
 2. What was used last is kept; what would go beyond the budget is let go of, the longest unused first. A daemon that
-   begins reads as many templates ahead as fit, so that the first fork is as fast as the second. A snapshot's memory is
-   read when it has been made (`ahead`): the first revert finds it.
+   begins reads ahead as much as fits, templates first, so that the first fork is as fast as the second. A snapshot's
+   memory is read as soon as it is settled (`ahead`): the first revert finds it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import fcntl
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.frozen.folder import TemplateFolder
-from guesthouse.model.errors import Conflict
+from guesthouse.host.snapshots.folder import SnapshotFolder
+from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.house import House
 from guesthouse.model.resources import Template
 from guesthouse.qemu.frozen import match
@@ -81,13 +83,12 @@ class Pool:
                 f"template {template.name} was frozen by {facts.by}; here is {now}",
                 hint="`guest template create` makes it anew",
             )
-        frozen = await self.open(template.id, folder.memory, folder.state)
-        os.utime(folder.path)
-        return replace(frozen, devices=devices)
+        return replace(await self.open(template.id, folder.memory, folder.state), devices=devices)
 
     async def open(self, id: str, memory: Path, state: Path) -> Frozen:
         """What a QEMU needs to go on from a memory in a file and its state, to be closed after it."""
         sealed = os.dup(await self._memory(id, memory))
+        os.utime(memory.parent)
         try:
             return Frozen(os.open(state, os.O_RDONLY | os.O_CLOEXEC), sealed)
         except BaseException:
@@ -101,27 +102,24 @@ class Pool:
 
     async def warm(self) -> None:
         """Read what fits into the budget; what was used last stays longest."""
-        for folder in reversed(self._fitting()):
+        for memory in reversed(self._fitting()):
+            id = memory.parent.name
             try:
-                await self._memory(folder.path.name, folder.memory)
+                await self._memory(id, memory)
             except OSError as error:
-                _LOG.warning("template %s cannot be kept ready: %s", folder.path.name, error)
-            if not folder.path.exists():  # it was deleted meanwhile
-                self.drop(folder.path.name)
+                _LOG.warning("%s cannot be kept ready: %s", memory, error)
+            if not memory.exists():  # it was deleted meanwhile
+                self.drop(id)
 
-    def _fitting(self) -> list[TemplateFolder]:
-        """The templates that fit into the budget together, what was used last first."""
-        found: list[tuple[float, int, TemplateFolder]] = []
-        for path in self._house.templates.glob("[!.]*"):
-            folder = TemplateFolder(path)
-            try:
-                found.append((path.stat().st_mtime, _taken(folder.memory.stat()), folder))
-            except OSError as error:
-                _LOG.warning("template %s cannot be kept ready: %s", path.name, error)
+    def _fitting(self) -> list[Path]:
+        """The memory that fits into the budget together: of templates, then of snapshots, what was used last first."""
+        templates = [TemplateFolder(path).memory for path in self._house.templates.glob("[!.]*")]
+        snapshots = [SnapshotFolder(path) for path in self._house.snapshots.glob("[!.]*")]
+        settled = [folder.memory for folder in snapshots if _is_settled(folder)]
         fitting, room = [], self.budget_bytes
-        for _, size, folder in sorted(found, key=lambda each: each[0], reverse=True):
+        for _, size, memory in (*_last_first(templates), *_last_first(settled)):
             if size <= room:
-                fitting.append(folder)
+                fitting.append(memory)
                 room -= size
         return fitting
 
@@ -183,6 +181,25 @@ def sealed_copy(source: Path, name: str) -> int:
         os.close(copy)
         raise
     return copy
+
+
+def _last_first(memories: Iterable[Path]) -> list[tuple[float, int, Path]]:
+    """When each was used, what it takes up, and which it is."""
+    found: list[tuple[float, int, Path]] = []
+    for memory in memories:
+        try:
+            found.append((memory.parent.stat().st_mtime, _taken(memory.stat()), memory))
+        except OSError as error:
+            _LOG.warning("%s cannot be kept ready: %s", memory, error)
+    return sorted(found, reverse=True)
+
+
+def _is_settled(folder: SnapshotFolder) -> bool:
+    try:
+        return folder.read_facts().settled
+    except Failed as error:
+        _LOG.warning("%s", error)
+        return False
 
 
 def _taken(facts: os.stat_result) -> int:

@@ -25,9 +25,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `spec` is what the process realises: its NICs carry only the forwards that are set. `forwards` has them by
     MAC with the host's real ports, `forwards_before` those of the run before, to choose the same ports again.
-    `networks` has the numbers of its networks by MAC (`qemu.networks`).
-    `forked`: it began as a fork of a template; `restored`: it went on from a snapshot; `unfinished`: it is about to,
-    and has not all of this yet. `nameless`: its guest still takes itself for the machine that it was forked from.
+    `networks` has the numbers of its networks by MAC (`qemu.networks`), `console_from` is where its part of the
+    console's log begins.
+    `forked`: its guest began as a fork of a template; `restored`: it went on from a snapshot; `unfinished`: it is about
+    to, and has not all of this yet; `late`: the guest's clock stands where the snapshot left it; `nameless`: it still
+    takes itself for the machine that it was forked from.
     """
 
     placed: Placed
@@ -43,6 +45,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     restored: bool = False
     unfinished: bool = False
     nameless: bool = False
+    late: bool = False
+    console_from: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
-from guesthouse.host.agent import Agent
+import msgspec
+
+from guesthouse.host.agent import Agent, AgentError
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.machines.process import Process
 from guesthouse.host.machines.qmp import Monitor
-from guesthouse.host.probe import Looker, console_size
+from guesthouse.host.probe import Looker, console_size, pauses, said_on_console
 from guesthouse.host.race import first_of
-from guesthouse.host.stages import Stages, read_reports
+from guesthouse.host.stages import Kept, Stages, read_reports
+from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Stage
 from guesthouse.qemu.messages import STATUS, Command
 
@@ -37,13 +41,22 @@ class Run:
         self.stages = Stages(folder, record.started_at, tell)
         self._tell = tell
         self._executes = asyncio.Event()
-        self._console_from = 0
+        self._console_from = record.console_from
 
     @property
     def ssh_port(self) -> int:
         """The host's port that leads to the guest's SSH server, 0 where none does."""
         forwards = (forward for row in self.record.forwards.values() for forward in row)
         return next((f.host_port for f in forwards if f.guest_port == _SSH and f.protocol == "tcp"), 0)
+
+    @property
+    def kept(self) -> Kept:
+        """How far the guest is, for who goes on from this moment: also what only its console has told, and once."""
+        kept = self.stages.kept
+        if kept.stage is Stage.CONFIGURED or kept.reports or self.agent_listens.is_set():
+            return kept
+        outcome = said_on_console(self.folder, self._console_from)
+        return kept if outcome is None else msgspec.structs.replace(kept, stage=Stage.CONFIGURED, outcome=outcome)
 
     def remember(self, record: Record) -> None:
         """Replace the record, on the disk first."""
@@ -83,6 +96,7 @@ class Run:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(read_reports(self.folder, self.stages))
                 tasks.create_task(self._boots())
+                tasks.create_task(self._catch_up())
         except* Exception:
             _LOG.exception("machine %s: no longer watching how far it is", self.folder.machine)
         await self.process.ended.wait()
@@ -98,6 +112,21 @@ class Run:
             if self.stages.stage is not Stage.CONFIGURED and not silent:
                 await first_of(looker.look(self._console_from), self.stages.rebooted.wait())
             await self.stages.rebooted.wait()
+
+    async def _catch_up(self) -> None:
+        """Set the guest's clock where that stands at the time of a snapshot, once it runs and its agent listens."""
+        async for _ in pauses():
+            if not self.record.late:
+                return
+            await self._executes.wait()
+            await self.agent_listens.wait()
+            try:
+                await self.agent.call("guest-set-time", {"time": time.time_ns()})
+            except AgentError as error:
+                _LOG.warning("machine %s: its clock is late since its revert: %s", self.folder.machine, error)
+            except Conflict:
+                continue
+            self.remember(msgspec.structs.replace(self.record, late=False))
 
     def _resumed(self, data: dict[str, Any]) -> None:
         self._executes.set()

@@ -72,6 +72,7 @@ class Settler:
                 progress("writing")
                 await asyncio.to_thread(self.shelf.sync, partial)
                 self.shelf.move_memory(partial, snapshot)
+            self.pool.drop(snapshot.id)
             self.reached("moved")
             self.shelf.call_settled(snapshot)
             self.reached("settled")

@@ -102,12 +102,16 @@ class Snapshotter:
     async def _with_memory(
         self, run: Run, switch: Command | None, ran: bool, partial: SnapshotFolder, progress: Progress
     ) -> Facts:
+        placed, kept = await plugging.live_tree(run), run.kept
+
         async def in_the_pause() -> None:
+            nonlocal kept
             _copy_variables(run.folder, partial)
             if switch is not None:
                 await run.monitor.execute(switch)
+            # What the guest has told while its memory was written it does not tell again.
+            kept = run.kept
 
-        placed, kept = await plugging.live_tree(run), run.stages.kept
         mark(run.folder, Mark(ran=ran))
         saving = Saving(run.monitor, ran=ran, switch=in_the_pause, reached=self.reached)
         try:
@@ -122,6 +126,7 @@ class Snapshotter:
             boot_memory_mib=record.boot_memory_mib,
             stage=kept,
             networks=record.networks,
+            forked=record.forked,
         )
         return Facts(pause_ms=stood.pause_ms, memory_bytes=stood.state_bytes, saved=saved)
 

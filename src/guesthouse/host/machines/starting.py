@@ -35,6 +35,7 @@ from guesthouse.host.machines.process import prepare_files
 from guesthouse.host.machines.restoring import fork, restore
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.probe import console_size
 from guesthouse.host.snapshots.folder import Saved
 from guesthouse.host.stages import Kept
 from guesthouse.host.stages import keep as keep_stage
@@ -83,7 +84,7 @@ class Starter:
             self.reached("locked")
             last = folder.read_record()
             saved = await self.reverter.next_start(desired, folder, last)
-            record = self._record(desired, last, accelerator, capabilities, saved)
+            record = self._record(desired, folder, last, accelerator, capabilities, saved)
             files = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
             boot = self._boot(desired, folder, files, accelerator, capabilities)
             self._hand_over(desired, folder)
@@ -190,6 +191,7 @@ class Starter:
     def _record(
         self,
         desired: Desired,
+        folder: Folder,
         old: Record | None,
         accelerator: str,
         capabilities: Capabilities,
@@ -214,8 +216,11 @@ class Starter:
             },
             forwards_before=before,
             networks=saved.networks if saved else networks.at_start(placed),
+            forked=saved is not None and saved.forked,
             restored=saved is not None,
             nameless=desired.source is not None and saved is not None,
+            late=saved is not None and desired.source is None,
+            console_from=console_size(folder),
         )
 
     def _hand_over(self, desired: Desired, folder: Folder) -> None:

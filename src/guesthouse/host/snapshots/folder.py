@@ -17,7 +17,7 @@ from guesthouse.qemu.placed import Placed
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """What belongs to memory and devices: by whom they were saved, and what the process had and was.
 
-    `networks` are the numbers of its networks by MAC address (`qemu.networks`).
+    `networks` are the numbers of its networks by MAC address (`qemu.networks`); `forked` is said of the guest.
     """
 
     placed: Placed
@@ -26,6 +26,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     boot_memory_mib: int
     stage: Kept
     networks: dict[str, int]
+    forked: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
