@@ -338,6 +338,31 @@ def test_a_disk_that_cannot_be_unplugged_leaves_when_the_process_ends() -> None:
     assert names == ["shutdown", "remove-disk"]
 
 
+def test_memory_is_settled_when_nothing_else_is_to_be_done() -> None:
+    wanted = machine()
+    shots = tuple(
+        Snapshot(id=id, project="p", machine="m", name=id, state=state, settle=settle, spec=wanted.spec)
+        for id, state, settle in (
+            ("making", SnapshotState.MAKING, True),
+            ("going", SnapshotState.DELETING, True),
+            ("given-up", SnapshotState.READY, False),
+            ("done", SnapshotState.READY, True),
+            ("gone", SnapshotState.READY, True),
+            ("due", SnapshotState.READY, True),
+        )
+    )
+    there = {shot.id: SnapshotSeen(unsettled=shot.id != "done") for shot in shots if shot.id != "gone"}
+    desired = replace(desired_of(wanted), snapshots=shots)
+    seen = replace(running(wanted, runstate="paused"), snapshots=there)
+    steps = plan(desired, seen)
+    assert [step.name for step in steps] == ["resume", "remove-snapshot", "settle-memory"]
+    assert steps[-1] == p.SettleMemory(shots[-1])
+    assert plan(desired, seen, settling=False) == steps[:-1]
+    # A machine that is to go takes them with it.
+    leaving = replace(desired, machine=msgspec.structs.replace(wanted, deleting=Deleting.WITH_DISKS))
+    assert "settle-memory" not in [step.name for step in plan(leaving, seen)]
+
+
 def test_every_step_has_its_row() -> None:
     assert set(STEPS) == set(Step.__subclasses__())
     names = [row.name for row in STEPS.values()]

@@ -15,7 +15,9 @@ from tests.patience import PATIENCE_S
 from guesthouse.host.frozen import pool as frozen_pool
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.frozen.folder import Facts, TemplateFolder
-from guesthouse.host.frozen.pool import Pool, sealed_copy
+from guesthouse.host.frozen.pool import Frozen, Pool, sealed_copy
+from guesthouse.host.snapshots import folder as snapshots
+from guesthouse.host.snapshots.folder import SnapshotFolder
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineSpec
@@ -164,6 +166,71 @@ async def test_a_daemon_that_begins_reads_what_fits(house: House, caplog: pytest
     another.close()
     assert memory_files() == {"newest", "one", "two"}
     pool.close()
+
+
+def a_snapshot(house: House, name: str, size_bytes: int = MIB, *, settled: bool = True) -> SnapshotFolder:
+    """A snapshot whose memory has its place; facts call it settled, or do not yet."""
+    folder = SnapshotFolder(house.snapshots / name)
+    folder.path.mkdir(parents=True)
+    folder.memory.write_bytes(os.urandom(size_bytes))
+    folder.devices.write_bytes(b"devices")
+    facts = snapshots.Facts(memory_bytes=size_bytes, devices_bytes=7 if settled else 0)
+    folder.facts.write_bytes(msgspec.json.encode(facts))
+    return folder
+
+
+async def test_memory_of_snapshots_is_kept_beside_that_of_templates(house: House) -> None:
+    a_template(house, "template", 2 * MIB)
+    for age, name in enumerate(("newest", "older", "oldest")):
+        a_snapshot(house, name, 2 * MIB)
+        os.utime(house.snapshots / name, (2000 - age, 2000 - age))
+    a_snapshot(house, "half-way", settled=False)
+    os.utime(house.templates / "template", (1, 1))
+    pool = a_pool(house, budget_bytes=7 * MIB)
+    await pool.warm()
+    assert memory_files() == {"template", "newest", "older"}
+    folder = a_snapshot(house, "one", 3 * MIB)
+    await pool.ahead("one", folder.memory)
+    assert memory_files() == {"newest", "one", "template"}
+    # What does not fit is left for whoever needs it.
+    await pool.ahead("large", a_snapshot(house, "large", 8 * MIB).memory)
+    assert memory_files() == {"newest", "one", "template"}
+    frozen = await pool.open("one", folder.memory, folder.devices)
+    assert frozen.memory is not None
+    assert os.pread(frozen.memory, 4 * MIB, 0) == folder.memory.read_bytes()
+    assert os.pread(frozen.state, 10, 0) == b"devices"
+    pool.close()
+    frozen.close()
+    assert memory_files() == set()
+
+
+async def test_who_finds_it_ready_does_not_wait_for_another_to_be_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(source: Path, name: str) -> int:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+        return sealed_copy(source, name)
+
+    pool = a_pool(house)
+    template = a_template(house, "one")
+    (await taken(pool, template)).close()
+    monkeypatch.setattr(frozen_pool, "sealed_copy", slowly)
+    reading = asyncio.create_task(pool.ahead("two", a_snapshot(house, "two").memory))
+    await asyncio.to_thread(begun.wait, PATIENCE_S)
+    (await taken(pool, template)).close()
+    assert not reading.done()
+    go_on.set()
+    await reading
+    pool.close()
+
+
+async def taken(pool: Pool, template: Template) -> Frozen:
+    frozen = await pool.take(template, PLACED)
+    assert frozen is not None
+    return frozen
 
 
 async def test_another_tree_does_not_fit(house: House) -> None:

@@ -36,6 +36,7 @@ from guesthouse.decide.observed import Desired
 from guesthouse.decide.steps import SettleMemory, TakeSnapshot
 from guesthouse.host import identity
 from guesthouse.host.local import LocalHost, open_host
+from guesthouse.host.machines import process
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.settling import SETTLE_POINTS
 from guesthouse.host.snapshots.shelf import SnapshotShelf
@@ -236,25 +237,26 @@ async def test_it_makes_way_and_nothing_is_left_of_it(shelf: Shelf) -> None:
         assert await line.shell("cat /run/note") == "before\n"
 
 
-async def stopped_at(line: Timeline, snapshot: Snapshot, phase: str) -> int | None:
+async def stopped_at(line: Timeline, snapshot: Snapshot, last: str) -> int:
     """Cancel the settling of a snapshot as soon as a helper runs in that phase; the helper that there was."""
-    house, machine = line.guest.house, (await process_of(line)).pid
+    house = line.guest.house
     begun = asyncio.Event()
 
-    def progress(said: str, percent: float | None = None) -> None:
-        if said == phase:
+    def progress(phase: str, percent: float | None = None) -> None:
+        if phase == last:
             begun.set()
 
     work = asyncio.create_task(line.guest.host.machines.perform(SettleMemory(snapshot), line.guest.desired, progress))
     await begun.wait()
-    while not (helpers := [pid for pid in qemus(house) if pid != machine]):
+    # It has begun when it has locked its pidfile; no event tells when.
+    while not (folders := settlers(house)) or (helper := process.find(Folder(folders[0]).pidfile)) is None:
         await asyncio.sleep(0)
-    (helper,) = helpers
-    confined(house, line.guest.desired, helper)
+    confined(house, line.guest.desired, helper.pid)
+    helper.forget()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    return helper
+    return helper.pid
 
 
 def confined(house: House, desired: Desired, helper: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.vm.houses import Daemon, a_daemon, a_furnished_house, left_in
 
+from guesthouse.engine.kinds import BY_ITSELF
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.model.house import House
 
@@ -80,7 +81,9 @@ async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) ->
         await daemon.reach(scene.runs.format(**names), "configured")
     lines = trace.read_text().splitlines() if trace.exists() else []
     await clean_up(daemon, scene, names)
-    return list(dict.fromkeys(tuple(line.split()) for line in lines))
+    # What the house begins by itself meanwhile has its own tests, and is not there at the same moment each time.
+    passed = dict.fromkeys(tuple(line.split()) for line in lines)
+    return [cell for cell in passed if cell[0] not in BY_ITSELF.values()]
 
 
 async def killed_at_every_step(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 from tests.vm.deaths import Scene, checkpoints_of, house_with_bystander
-from tests.vm.houses import a_daemon, a_furnished_house, guest, left_in
+from tests.vm.houses import Daemon, a_daemon, a_furnished_house, guest, left_in
 
 from guesthouse.host.images.built import BuiltImage
 
@@ -43,6 +44,41 @@ async def test_killed_at_every_step_of_one_that_is_taken(micro_image: BuiltImage
                 await daemon.do(*GONE)
             assert left_in(house) == empty, fatal
             assert left_in(house)["processes"] == [bystander], fatal
+
+
+@pytest.mark.parametrize("edge", ["before", "after"])
+async def test_killed_while_memory_is_settled(micro_image: BuiltImage, edge: str) -> None:
+    async with a_furnished_house(micro_image) as house:
+        async with a_daemon(house) as daemon:
+            await daemon.do("POST", "/machines", {"spec": SPEC})
+            await daemon.reach("web", "configured")
+            await guest(house, *_RUN, "echo before >/run/note")
+            daemon.die_at(("snapshot.settle", "settle-memory", edge))
+            await daemon.do(*TAKE)
+            assert await daemon.died() == -signal.SIGKILL
+        async with a_daemon(house) as daemon:
+            await settled(daemon)
+            (snapshot,) = house.snapshots.iterdir()
+            assert {path.name for path in snapshot.iterdir()} == {"devices", "memory", "snapshot.json"}
+            assert len(left_in(house)["machines"]) == len(left_in(house)["processes"]) == 1
+            await guest(house, *_RUN, "echo after >/run/note")
+            await guest(house, "snapshot", "revert", "web", "one", "--yes")
+            assert await guest(house, *_RUN, "cat /run/note") == "before\n"
+            await daemon.do(*GONE)
+        assert left_in(house)["snapshots"] == left_in(house)["processes"] == []
+
+
+async def settled(daemon: Daemon) -> None:
+    """No settling is under way, and one was done."""
+    while not (rows := await settlings(daemon)) or rows[-1]["state"] == "running":
+        if rows:
+            await daemon.ended(rows[-1]["id"])
+    assert rows[-1]["state"] == "done", rows
+
+
+async def settlings(daemon: Daemon) -> list[dict[str, Any]]:
+    found = (await daemon.ask("GET", "/operations?all=true"))["items"]
+    return sorted((row for row in found if row["kind"] == "snapshot.settle"), key=lambda row: row["created_at"])
 
 
 async def test_as_users_ask_for_them(micro_image: BuiltImage) -> None:
