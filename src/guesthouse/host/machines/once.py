@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,10 +160,7 @@ class Once:
 
     async def clear(self, id: str) -> None:
         """End and remove what is left of such a boot."""
-        folder = Folder(self.house.machines / id)
-        if folder.path.is_dir():
-            await ending.kill_unheld(folder)
-            await asyncio.to_thread(shutil.rmtree, folder.path, ignore_errors=True)
+        await ending.clear(Folder(self.house.machines / id))
 
     async def _prepare(self, folder: Folder, errand: Errand) -> None:
         prepare_files(folder)
