@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from tests.host.shelves import Shelf, configured
 from tests.host.timelines import Timeline, reverting, taken, taking
 from tests.patience import PATIENCE_S
 
-from guesthouse.decide.observed import Observed, ProcessSeen
+from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.host import identity
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.local import open_host
@@ -28,6 +29,7 @@ from guesthouse.host.machines import saving
 from guesthouse.host.machines.process import PROGRAMS
 from guesthouse.host.snapshots.folder import SnapshotFolder
 from guesthouse.model.errors import Conflict, Failed
+from guesthouse.model.house import House
 from guesthouse.model.machine import Bus, Deleting, DiskFormat, Firmware, Forward, NicSpec, Power, Stage
 from guesthouse.model.resources import Disk, Image, Snapshot
 from guesthouse.qemu.messages import Command
@@ -449,6 +451,55 @@ async def test_uefi_variables_come_back() -> None:
             assert variables.read_bytes().startswith(b"before")
         await converge(host, changed(desired, deleting=Deleting.WITH_DISKS))
         assert list(house.snapshots.iterdir()) == []
+
+
+_FINAL = "Cloud-init v. 22.4.2 finished at Sun, 22 Nov 2026 15:04:05 +0000. Datasource {}.  Up 9 seconds\n"
+
+
+def say(house: House, desired: Desired, words: str) -> None:
+    """Have the guest say something on its console."""
+    with folder_of(house, desired).console_log.open("a") as log:
+        log.write(words)
+
+
+async def test_the_console_of_a_later_life_is_not_looked_at() -> None:
+    async with a_host() as (house, host):
+        desired = wanted(power=Power.RUNNING, agent=False)
+        await converge(host, desired)
+        run = await host.runs.find(desired.machine.id)
+        assert run is not None
+        run.stages.reach(Stage.REACHABLE)
+        early, one = taking(desired, "early")
+        await converge(host, early)
+        late, two = taking(taken(early, one), "late")
+        # It has said so when the second one is taken, and will not say it again.
+        say(house, desired, _FINAL.format("DataSourceNoCloud"))
+        await converge(host, late)
+        desired = taken(late, two)
+        for snapshot, source in ((desired.snapshots[0], "ec2"), (desired.snapshots[1], "nocloud")):
+            desired = reverting(desired, snapshot)
+            await converge(host, desired)
+            say(house, desired, _FINAL.format("DataSourceEc2"))
+            seen = await until(host, desired, lambda seen: bool(seen.process and seen.process.outcome))
+            assert seen.process is not None
+            assert seen.process.outcome is not None
+            assert (seen.process.stage, seen.process.outcome.source) == (Stage.CONFIGURED, source)
+        await converge(host, changed(desired, deleting=Deleting.WITH_DISKS))
+
+
+async def test_the_clock_of_the_guest_is_set(shelf: Shelf) -> None:
+    async with a_timeline(shelf) as line:
+        await line.shell("date -s @1000000000")
+        snapshot = await line.take()
+        began = int(time.time())
+        await line.revert(snapshot, Power.PAUSED)
+        await line.power(Power.RUNNING)
+        await line.shell(f"until [ $(date +%s) -ge {began} ]; do :; done")
+        assert int(await line.shell("date +%s")) <= time.time()
+        # Once; a daemon that comes later leaves it alone.
+        run = await line.guest.host.runs.find(line.guest.desired.machine.id)
+        assert run is not None
+        assert not run.record.late
 
 
 def taken_by_another_qemu(snapshot: SnapshotFolder) -> None:
