@@ -80,12 +80,12 @@ def a_furnished_house(say: Say) -> Iterator[House]:
             project = daemon.ask("GET", "/projects")["items"][0]["id"]
         say("building the micro image")
         with tempfile.TemporaryDirectory(prefix="guesthouse-bench-") as scratch:
-            built = asyncio.run(build_micro(Path(scratch) / "micro", _packages(), lambda phase, percent=None: None))
+            built = asyncio.run(build_micro(Path(scratch) / "micro", packages(), lambda phase, percent=None: None))
             asyncio.run(shelve(house, built, project))
         yield house
 
 
-def _packages() -> Path:
+def packages() -> Path:
     """Where downloaded packages stay from one run to the next."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guesthouse-bench"
     cache.mkdir(parents=True, exist_ok=True)

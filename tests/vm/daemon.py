@@ -1,6 +1,7 @@
 """A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME``.
 
-Every checkpoint that it passes is a line of ``HOME/checkpoints``; at the one that ``HOME/fatal`` names it dies.
+Every checkpoint that it passes is a line of ``HOME/checkpoints``; at the one that ``HOME/fatal`` names it dies, or at
+the so many-th from now where that has a number.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ def main(home: Path) -> None:
         line = f"{kind} {step} {edge}\n"
         with (home / "checkpoints").open("a") as trace:
             trace.write(line)
-        if fatal.exists() and fatal.read_text() == line:
-            fatal.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if fatal.exists():
+            named = fatal.read_text()
+            if named.isdigit() and int(named) > 1:
+                fatal.write_text(str(int(named) - 1))
+            elif named in (line, "1"):
+                fatal.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     asyncio.run(run_until_told(House(home, home), Options(), checkpoint))
 

@@ -74,6 +74,14 @@ class Daemon:
         """Let it die the next time that it passes this checkpoint (kind, step, edge)."""
         (self.house.home / "fatal").write_text(" ".join(fatal) + "\n")
 
+    def die_after(self, checkpoints: int) -> None:
+        """Let it die when it has passed so many checkpoints more; never, at zero."""
+        fatal = self.house.home / "fatal"
+        if checkpoints:
+            fatal.write_text(str(checkpoints))
+        else:
+            fatal.unlink(missing_ok=True)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
 
