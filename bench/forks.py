@@ -106,7 +106,7 @@ def _launch(daemon: Daemon, name: str, *, cold: bool) -> tuple[Way, list[str]]:
     )
     login_s = time.perf_counter() - started
     machine = daemon.ask("GET", f"/machines/{name}/wait", until="configured", wait_s=60)
-    way = Way(running_s, login_s, time.perf_counter() - started, _private_mib(machine["status"]["pid"]))
+    way = Way(running_s, login_s, time.perf_counter() - started, private_mib(machine["status"]["pid"]))
     return way, bare.arguments_of(machine["status"]["pid"])
 
 
@@ -131,7 +131,7 @@ def _template(daemon: Daemon) -> TemplateFolder:
     return TemplateFolder(daemon.house.templates / template["id"])
 
 
-def _private_mib(pid: int) -> float:
+def private_mib(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
