@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -97,9 +98,10 @@ class Reverter:
     async def open(self, snapshot: str) -> Frozen:
         """What a QEMU needs to go on from a snapshot, to be closed after it; see `restoring.restore`."""
         folder = self.shelf.folder(snapshot)
-        if folder.read_facts().settled:
-            return await self.pool.open(snapshot, folder.memory, folder.devices)
-        return Frozen(os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC))
+        if not folder.read_facts().settled:
+            with contextlib.suppress(FileNotFoundError):  # it has settled just now: its own machine does that
+                return Frozen(os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC))
+        return await self.pool.open(snapshot, folder.memory, folder.devices)
 
 
 def _handed_on(saved: Saved, desired: Desired) -> Saved:
