@@ -46,13 +46,12 @@ class Daemon:
     def do(self, method: str, path: str, body: Any = None) -> Any:
         """Ask for durable work and follow it to its end, as `guest` does."""
         with self._door() as door:
-            operation = door.ask(method, path, {"wait_s": 0.5}, body)
-            while operation["state"] not in _ENDED:
-                asked = {"wait_s": 60, **({"after": stamp} if (stamp := operation.get("stamp")) else {})}
-                operation = door.ask("GET", f"/operations/{operation['id']}", asked)
-        if operation["state"] != "done":
-            raise RuntimeError(f"{operation['kind']} of {operation['subject_name']}: {operation['error']}")
-        return operation
+            return _ended(door, door.ask(method, path, {"wait_s": 0.5}, body))
+
+    def ended(self, operation: str) -> Any:
+        """Follow an operation that somebody else has begun to its end."""
+        with self._door() as door:
+            return _ended(door, door.ask("GET", f"/operations/{operation}"))
 
     def _door(self) -> contextlib.closing[Door]:
         return contextlib.closing(Door(Place(self.house), ""))
@@ -70,6 +69,15 @@ class Daemon:
         """End it as a power cut would, machines excepted."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+def _ended(door: Door, operation: Any) -> Any:
+    while operation["state"] not in _ENDED:
+        asked = {"wait_s": 60, **({"after": stamp} if (stamp := operation.get("stamp")) else {})}
+        operation = door.ask("GET", f"/operations/{operation['id']}", asked)
+    if operation["state"] != "done":
+        raise RuntimeError(f"{operation['kind']} of {operation['subject_name']}: {operation['error']}")
+    return operation
 
 
 @contextmanager

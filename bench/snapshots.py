@@ -23,7 +23,7 @@ from typing import Any
 from bench import bare
 from bench.house import Daemon, Say, a_daemon, a_furnished_house
 from bench.libvirt import Libvirt, Session, a_libvirt, missing
-from bench.table import Row, Section, median_ms, spread
+from bench.table import Row, Section, limited, median_ms, spread
 from bench.ticks import DIRTIED_MIB_S, FILLED_MIB, MEMORY_MIB, USER_DATA, Ticks, watching
 
 ROUNDS = 5
@@ -61,7 +61,7 @@ def measure(say: Say) -> Section:
         house = stack.enter_context(a_furnished_house(say))
         daemon = stack.enter_context(a_daemon(house))
         absent = missing()
-        machine = _machine(daemon, say)
+        machine = at_work(daemon, say)
         ways = {"ours": _ours(daemon, stack.enter_context(watching(house.machines / machine["id"] / "console.log")))}
         ways["ours"].of.pause()
         if not absent:
@@ -110,7 +110,8 @@ def _once(way: Way, number: int) -> None:
         way.back_s.append(back_s)
 
 
-def _machine(daemon: Daemon, say: Say) -> Any:
+def at_work(daemon: Daemon, say: Say) -> Any:
+    """A machine called web with the guest at work; its document."""
     say("launching the machine")
     disk = {"name": "data", "size_mib": 1024}
     daemon.launch("web", memory_mib=MEMORY_MIB, user_data=USER_DATA, disks=[disk])
@@ -182,10 +183,10 @@ def _external(session: Session, guest: Contestant, folder: Path) -> Way:
 def _rows(ways: dict[str, Way]) -> list[Row]:
     ours = ways["ours"]
     rows = [
-        _limited("snapshot, from the request to its answer", ours.total_s, _TOTAL_MS, _beside(ways, "total_s")),
-        _limited("the guest stands still for it", ours.stall_s, _STALL_MS, _beside(ways, "stall_s")),
+        limited("snapshot, from the request to its answer", ours.total_s, _TOTAL_MS, _beside(ways, "total_s")),
+        limited("the guest stands still for it", ours.stall_s, _STALL_MS, _beside(ways, "stall_s")),
         Row("the same without a snapshot", spread(ours.quiet_s), _beside(ways, "quiet_s")),
-        _limited("revert, to the first tick", ours.back_s, _REVERT_MS, ""),
+        limited("revert, to the first tick", ours.back_s, _REVERT_MS),
     ]
     if "internal" in ways:
         theirs = ways["internal"].back_s
@@ -194,10 +195,6 @@ def _rows(ways: dict[str, Way]) -> list[Row]:
         what = "revert, beside `snapshot-revert`"
         rows.append(Row(what, spread(ours.back_s), beside, f"≥ {_FASTER:.0f}x faster", ratio >= _FASTER))
     return rows
-
-
-def _limited(what: str, samples_s: list[float], limit_ms: float, beside: str) -> Row:
-    return Row(what, spread(samples_s), beside, f"≤ {limit_ms:.0f} ms", median_ms(samples_s) <= limit_ms)
 
 
 def _beside(ways: dict[str, Way], name: str) -> str:

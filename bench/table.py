@@ -45,6 +45,11 @@ def spread(samples_s: Sequence[float]) -> str:
     return f"{middle * 1000:.0f} ms ({low * 1000:.0f}-{high * 1000:.0f})"
 
 
+def limited(what: str, samples_s: Sequence[float], limit_ms: float, beside: str = "") -> Row:
+    """A row whose median may be so long."""
+    return Row(what, spread(samples_s), beside, f"≤ {limit_ms:.0f} ms", median_ms(samples_s) <= limit_ms)
+
+
 def plain(section: Section) -> str:
     """A section for a terminal."""
     widths = _widths(section.rows)
