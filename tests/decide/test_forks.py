@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.decide.test_layers import ACTIONS, Model, a_disk
 
 from guesthouse.decide.forks import forked_disk, forked_spec, handed_on, keeps_address, lineage, unshared, waits
-from guesthouse.decide.layers import pruned, upkeep_of
+from guesthouse.decide.layers import DEEPEST, downward, layers_of, pruned, upkeep_of, with_layer
 from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen
 from guesthouse.decide.plan import plan
-from guesthouse.decide.steps import GiveIdentity, MergeLayer, RemoveLayer, Resume, ShareLayers, TakeSnapshot
+from guesthouse.decide.steps import GiveIdentity, MergeLayer, RemoveLayer, Resume, ShareLayers, Step, TakeSnapshot
 from guesthouse.model.machine import DiskFormat, DiskSpec, Forward, Machine, MachineSpec, NicModel, NicSpec, Power
 from guesthouse.model.resources import Disk, Held, Snapshot, SnapshotState
 
@@ -164,3 +167,83 @@ def test_whose_address_stays() -> None:
     assert keeps_address(SPEC) == ""
     both = (NicSpec(mac=MAC), NicSpec(mac="52:54:00:00:00:09", model=NicModel.E1000))
     assert keeps_address(MachineSpec(name="web", nics=both)) == "52:54:00:00:00:09"
+
+
+@dataclass
+class Member(Model):
+    """A disk of a family: members may have files in common, which nobody may change."""
+
+    family: list[Member] = field(default_factory=list)
+
+    @classmethod
+    def first(cls, format: DiskFormat) -> Member:
+        member = cls(a_disk(format=format))
+        member.family = [member]
+        return member
+
+    def fork(self) -> None:
+        """As the engine and the source's host do it: the source goes on in a layer of its own, too."""
+        top, before = self.disk.layer, self.disk
+        id = f"{self.disk.id}.{self.made}"
+        disk = forked_disk(before, Held(layer=top, size_mib=1), id, f"{id}-0", "n", id)
+        under = {name: below for name, (below, _) in self.files.items()}
+        files = {each: self.files[each] for each in downward(under, top)}
+        files[disk.layer] = (top, {})
+        self.branch(top)
+        shared = tuple(dict.fromkeys((*before.shared, *downward(layers_of(before), top))))
+        self.disk = msgspec.structs.replace(self.disk, shared=shared)
+        member = Member(disk, files, present=dict(self.present), family=self.family)
+        self.family.append(member)
+
+    def branch(self, under: str) -> None:
+        self.made += 1
+        layer = f"{self.disk.id}-{self.made}"
+        self.disk = msgspec.structs.replace(self.disk, **with_layer(self.disk, layer, under))
+        self.files[layer] = (under, {})
+
+    def write(self, block: int, value: int) -> None:
+        assert self.disk.layer not in self.common()
+        super().write(block, value)
+
+    def common(self) -> frozenset[str]:
+        others = [member for member in self.family if member is not self]
+        return frozenset(layer for layer in self.files if any(layer in other.files for other in others))
+
+    def seen(self) -> DiskSeen:
+        return replace(super().seen(), shared=self.common())
+
+    def perform(self, step: Step) -> None:
+        assert not isinstance(step, MergeLayer) or step.layer not in self.common()
+        super().perform(step)
+
+    def tidy(self, steps: int) -> None:
+        self.disk = msgspec.structs.replace(self.disk, shared=unshared(self.disk, self.seen()))
+        super().tidy(steps)
+
+    def check(self) -> None:
+        for member in self.family:
+            Model.check(member)
+
+
+FAMILY_ACTIONS = st.one_of(ACTIONS, st.tuples(st.just("fork")), st.tuples(st.just("die")))
+
+
+@given(st.sampled_from(DiskFormat), st.lists(st.tuples(st.integers(0, 9), FAMILY_ACTIONS), max_size=40))
+def test_everybody_in_a_family_reads_what_was_written(format: DiskFormat, actions: list[tuple[int, tuple]]) -> None:
+    family = Member.first(format).family
+    for who, (name, *words) in actions:
+        member = family[who % len(family)]
+        if name != "die":
+            getattr(member, name)(*words)
+        elif len(family) > 1:
+            family.remove(member)
+        family[0].check()
+    for member in family:
+        member.tidy(1000)
+        assert len(list(downward(layers_of(member.disk), member.disk.layer))) <= DEEPEST + 1
+    while len(family) > 1:
+        family.pop()
+    (last,) = family
+    last.tidy(1000)
+    assert last.seen().layers == layers_of(last.disk)
+    assert last.disk.shared == ()
