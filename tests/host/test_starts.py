@@ -131,6 +131,24 @@ async def test_a_qemu_that_hides_from_its_pidfile_can_be_killed(monkeypatch: pyt
         assert qemus(house) == []
 
 
+@pytest.mark.parametrize("point", POINTS)
+async def test_who_looks_for_a_qemu_that_is_being_started_finds_it_whole(point: str) -> None:
+    """Its monitor talks to one at a time: who came first would keep it from whoever starts it."""
+    looking: list[asyncio.Task[object]] = []
+    desired = wanted()
+    with a_house() as house:
+
+        def look(reached: str) -> None:
+            if reached == point:
+                looking.append(asyncio.ensure_future(host.runs.find(desired.machine.id)))
+
+        async with open_host(house, reached=look) as host:
+            await converge(host, desired)
+            (found,) = await asyncio.gather(*looking)
+            assert found is await host.runs.find(desired.machine.id) is not None
+            await converge(host, changed(desired, deleting=Deleting.WITH_DISKS))
+
+
 async def test_another_daemon_adopts_what_runs_and_ends_it() -> None:
     desired = wanted()
     with a_house() as house:

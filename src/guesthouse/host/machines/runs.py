@@ -6,8 +6,10 @@ What makes a QEMU known is its folder alone (see the rules of the package); `Run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from guesthouse.host.feed import Feed
@@ -58,6 +60,12 @@ class Runs:
             if not process.is_locked(folder.lock):
                 return None
             return await self._adopt(folder)
+
+    @contextlib.asynccontextmanager
+    async def to_be(self, machine: str) -> AsyncIterator[None]:
+        """A machine that is being started: who looks for its QEMU meanwhile waits, and finds it whole or not at all."""
+        async with self._finding[machine]:
+            yield
 
     def hold(self, folder: Folder, running: Process, monitor: Monitor, record: Record) -> Run:
         """Hold a QEMU from now on."""

@@ -34,6 +34,7 @@ from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
 from guesthouse.host.machines.process import prepare_files
 from guesthouse.host.machines.restoring import fork, restore
 from guesthouse.host.machines.reverting import Reverter
+from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.probe import console_size
 from guesthouse.host.snapshots.folder import Saved
@@ -79,6 +80,14 @@ class Starter:
             return
         folder = Folder(identity.make_machine_folder(self.house.machines, machine.id))
         identity.check_way(folder.path)
+        async with self.runs.to_be(machine.id):
+            run = await self._start(desired, folder)
+        for nic in machine.spec.nics:
+            if nic.mac in run.record.forwards:
+                await set_first_forwards(run, nic)
+
+    async def _start(self, desired: Desired, folder: Folder) -> Run:
+        """Boot, fork or restore; the QEMU is held then, as what its record says."""
         capabilities, accelerator = await self.emulator.capabilities(), await self.kvm.accelerator()
         async with locked(folder) as lock:
             self.reached("locked")
@@ -103,9 +112,7 @@ class Starter:
         run = self.runs.hold(folder, lit.process, lit.monitor, record)
         if record.restored:
             await run.look_around()
-        for nic in machine.spec.nics:
-            if nic.mac in record.forwards:
-                await set_first_forwards(run, nic)
+        return run
 
     async def _frozen(self, desired: Desired, folder: Folder, record: Record) -> Frozen | None:
         """The template to fork from at this start, None where it is to be a boot."""
