@@ -72,6 +72,7 @@ _KINDS: dict[str, tuple[int, tuple[st.SearchStrategy[Any], ...]]] = {
     "take": (5, (_INDEX,)),
     "revert": (5, (_INDEX,)),
     "delete": (4, (_INDEX,)),
+    "fork": (2, (st.integers(0, len(DEVICES) - 1),)),
     "merge": (2, ()),
     "daemon_dies": (1, ()),
     "daemon_dies_at_work": (3, (st.sampled_from(_KEEPS), _INDEX, st.integers(1, 12))),
@@ -100,6 +101,7 @@ class History:
     now: Moment
     say: Callable[[str], None] = print
     kept: dict[str, Moment | tuple[bytes, ...]] = field(default_factory=dict)
+    forks: dict[str, Moment] = field(default_factory=dict)
     made: int = 0
     _daemon: Daemon | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -118,13 +120,7 @@ class History:
 
     async def write(self, disk: int, page: int, pages: int, value: int) -> None:
         """Write so many pages of one value to a disk, and flush them."""
-        place = f"bs={PAGE} seek={page} conv=notrunc,fsync iflag=fullblock"
-        zeros = f"head -c {pages * PAGE} /dev/zero | tr '\\0' '\\{value:03o}'"
-        await self.shell(f"{zeros} | dd of={DEVICES[disk]} {place} 2>/dev/null")
-        disks = list(self.now.disks)
-        before, after = disks[disk][: page * PAGE], disks[disk][(page + pages) * PAGE :]
-        disks[disk] = before + bytes([value]) * (pages * PAGE) + after
-        self.now = self.now._replace(disks=tuple(disks))
+        self.now = await self._write("web", self.now, disk, page, pages, value)
 
     async def remember(self, note: int) -> None:
         """Put a note into memory."""
@@ -144,6 +140,19 @@ class History:
         """Delete a snapshot; what is merged for that goes on behind whatever comes next."""
         if self.kept:
             await self._done(*self._deleting(choice))
+
+    async def fork(self, disk: int) -> None:
+        """One more machine that holds the same and then something else; of three the first goes."""
+        if len(self.forks) == 2:
+            await self._unfork(next(iter(self.forks)))
+        self.made += 1
+        name = f"f{self.made}"
+        asked = await self.daemon.ask("POST", "/machines/web/forks", {"name": name})
+        forked = await self.daemon.ended(asked["id"])
+        begun = await self.daemon.ended(forked["result"]["machines"][0]["operation"])
+        assert begun["state"] == "done", begun
+        await self._check(name, self.now)
+        self.forks[name] = await self._write(name, self.now, disk, PLACES[1], 1, 99)
 
     async def merge(self) -> None:
         """Wait until nothing is merged any more, and no file is left over."""
@@ -225,6 +234,21 @@ class History:
         else:
             assert may_fail and operation["kind"] == "snapshot.create", operation
 
+    async def _write(self, machine: str, held: Moment, disk: int, page: int, pages: int, value: int) -> Moment:
+        """What a machine holds when that is written."""
+        place = f"bs={PAGE} seek={page} conv=notrunc,fsync iflag=fullblock"
+        zeros = f"head -c {pages * PAGE} /dev/zero | tr '\\0' '\\{value:03o}'"
+        await self.shell(f"{zeros} | dd of={DEVICES[disk]} {place} 2>/dev/null", machine)
+        disks = list(held.disks)
+        before, after = disks[disk][: page * PAGE], disks[disk][(page + pages) * PAGE :]
+        disks[disk] = before + bytes([value]) * (pages * PAGE) + after
+        return held._replace(disks=tuple(disks))
+
+    async def _unfork(self, name: str) -> None:
+        """A fork goes; until then it has held what it should."""
+        await self._check(name, self.forks.pop(name))
+        await self.daemon.do("DELETE", f"/machines/{name}")
+
     async def _has_booted(self) -> None:
         await self.daemon.reach("web", "configured")
         await self.until(self._agent_listens)
@@ -234,15 +258,20 @@ class History:
 
     async def check(self) -> None:
         """The guest holds what the model says, and the machine has the snapshots that it should have."""
-        await self.until(self._agent_listens)
-        said = (await self.shell(_LOOK)).split("\n")
-        sums = [hashlib.md5(disk, usedforsecurity=False).hexdigest() for disk in self.now.disks]
-        assert said == (should := [self.now.boot, self.now.note, *sums, ""]), f"{said} is not {should}"
+        await self._check("web", self.now)
         rows = (await self.daemon.ask("GET", _SNAPSHOTS))["items"]
         assert {row["name"]: row["state"] for row in rows} == dict.fromkeys(self.kept, "ready"), rows
 
+    async def _check(self, machine: str, held: Moment) -> None:
+        await self.until(lambda: self._agent_listens(machine))
+        said = (await self.shell(_LOOK, machine)).split("\n")
+        sums = [hashlib.md5(disk, usedforsecurity=False).hexdigest() for disk in held.disks]
+        assert said == (should := [held.boot, held.note, *sums, ""]), f"{machine}: {said} is not {should}"
+
     async def at_rest(self) -> None:
-        """Delete all snapshots: one file is left of a disk, and two of a raw one, whose first stays."""
+        """Delete all snapshots and forks: one file is left of a disk, and two of a raw one, whose first stays."""
+        for name in list(self.forks):
+            await self._unfork(name)
         for name in list(self.kept):
             await self.daemon.do("DELETE", f"{_SNAPSHOTS}/{name}")
             del self.kept[name]
@@ -266,9 +295,9 @@ class History:
     async def _has_crashed(self) -> bool:
         return bool((await self.machine())["state"] == "crashed")
 
-    async def _agent_listens(self) -> bool:
+    async def _agent_listens(self, machine: str = "web") -> bool:
         """The agent hangs up when a daemon goes, and comes back by itself."""
-        answer = await self.daemon.client.post("/machines/web/exec", json={"argv": ["true"]})
+        answer = await self.daemon.client.post(f"/machines/{machine}/exec", json={"argv": ["true"]})
         assert answer.status_code in (200, 409), answer.text
         return answer.status_code == 200
 
@@ -282,9 +311,9 @@ class History:
     async def machine(self) -> Any:
         return await self.daemon.ask("GET", "/machines/web")
 
-    async def shell(self, line: str) -> str:
+    async def shell(self, line: str, machine: str = "web") -> str:
         """What a line says in the guest."""
-        ended = await self.daemon.ask("POST", "/machines/web/exec", {"argv": ["sh", "-c", line]})
+        ended = await self.daemon.ask("POST", f"/machines/{machine}/exec", {"argv": ["sh", "-c", line]})
         assert ended["exit_status"] == 0, ended
         return base64.b64decode(ended["stdout"]).decode()
 

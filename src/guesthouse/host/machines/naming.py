@@ -8,7 +8,9 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 import os
 
@@ -18,6 +20,7 @@ from guesthouse.decide.forks import lineage
 from guesthouse.decide.observed import Desired
 from guesthouse.host.agent import AgentError, execute
 from guesthouse.host.machines.run import Run
+from guesthouse.host.probe import pauses
 from guesthouse.host.seed import keep_host_key
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.machine import Machine, Outcome, Stage
@@ -25,6 +28,7 @@ from guesthouse.ports import GuestCommand
 from guesthouse.qemu.hotplug import set_link
 
 PROGRAM = "/usr/lib/guesthouse/become"
+_ANSWER_TIMEOUT_S = 60.0
 _TIMEOUT_S = 5 * 60.0
 _RANDOM_BYTES = 64
 
@@ -34,12 +38,30 @@ async def give_identity(run: Run, desired: Desired, outcome: Outcome | None) -> 
 
     Raises `Conflict` where its image has no program for that, `Failed` when it did not work in the guest.
     """
+    await _until_it_answers(run, desired.machine)
     await _become(run, desired.machine, "name", _told(run, desired))
     for nic in run.record.placed.nics:
         await run.monitor.execute(set_link(nic, up=True))
     await _become(run, desired.machine, "network")
     run.remember(msgspec.structs.replace(run.record, nameless=False))
     run.stages.reach(Stage.CONFIGURED, outcome)
+
+
+async def _until_it_answers(run: Run, machine: Machine) -> None:
+    """The agent opens its channel anew when it sees that the host's end was another's."""
+    try:
+        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+            async for _ in pauses():
+                await run.agent_listens.wait()
+                with contextlib.suppress(Conflict, AgentError):
+                    await run.agent.call("guest-ping")
+                    return
+    except TimeoutError as error:
+        raise Conflict(
+            f"machine {machine.name} cannot be told that it is another one: its agent does not answer",
+            subject=f"machine {machine.name}",
+            hint="see that qemu-guest-agent runs in the machine it was forked from; or fork that stopped",
+        ) from error
 
 
 async def _become(run: Run, machine: Machine, part: str, told: bytes = b"") -> None:
