@@ -21,8 +21,8 @@ from guesthouse.qemu.messages import Command
 EVENT = "MIGRATION"
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STATE = Command("query-migrate")
-WAITS = "pre-switchover"
-UNDER_WAY = frozenset({"setup", "active", WAITS, "device", "cancelling", "wait-unplug"})
+BEGUN, WAITS = "active", "pre-switchover"
+UNDER_WAY = frozenset({"setup", BEGUN, WAITS, "device", "cancelling", "wait-unplug"})
 CANCEL = Command("migrate_cancel")
 GO_ON = Command("migrate-continue", {"state": WAITS})
 WAITS_BEFORE_END = "pause-before-switchover"

@@ -1,6 +1,14 @@
 """Putting a machine's memory and devices into a file, and switching its disks in the same pause.
 
 The guest runs on while its memory is written; it stands still for the last of it, for the devices, and for the disks.
+
+Rules
+-----
+1. QEMU 7.2 under TCG looks which pages were written and does not tell the vCPUs that it has: to a page that one of them
+   has at hand then, it may go on writing unseen. So nothing is at hand when QEMU begins: the vCPUs stand still, which
+   has them forget all. And QEMU looks a second time only when they stand still for good: what was written during the
+   one pass over the memory, however much it is, is written in the pause.
+2. With KVM the processor keeps account, and QEMU passes over what was written again until little is left.
 """
 
 from __future__ import annotations
@@ -19,9 +27,10 @@ from guesthouse.host.machines.qmp import Gone, Monitor
 from guesthouse.model.errors import Failed, GuesthouseError, NoCapacity
 from guesthouse.ports import Progress
 from guesthouse.qemu import migration
-from guesthouse.qemu.messages import PAUSE
+from guesthouse.qemu.messages import PAUSE, RESUME
 
-_DOWNTIME_LIMIT_MS = 40
+# How long the last of the memory may take; with nothing allowed, one pass is all, and the rest is the last of it.
+_DOWNTIME_LIMIT_MS, _ONE_PASS = 40, 0
 _LOOK_S = 0.25
 # A guest that writes faster than its memory can be put away stands still for the rest.
 _CONVERGE_TIMEOUT_S = 15.0
@@ -40,13 +49,17 @@ class Stood:
 
 
 class Saving:
-    """One saving. `switch` does what belongs into the pause; `reached` is told how far it is."""
+    """One saving. `switch` does what belongs into the pause; `reached` is told how far it is.
+
+    `exact`: whoever runs the vCPUs sees every write of theirs.
+    """
 
     def __init__(
-        self, monitor: Monitor, *, ran: bool, switch: Callable[[], Any], reached: Callable[[str], None]
+        self, monitor: Monitor, *, ran: bool, exact: bool, switch: Callable[[], Any], reached: Callable[[str], None]
     ) -> None:
         self._monitor = monitor
         self._ran = ran
+        self._exact = exact
         self._switch = switch
         self._reached = reached
         self._stopped_at = self._resumed_at = 0.0
@@ -75,9 +88,9 @@ class Saving:
     async def _write(self, descriptor: int, next_event: Callable[[], Any], progress: Progress) -> None:
         monitor = self._monitor
         await monitor.execute(migration.capabilities(migration.WAITS_BEFORE_END))
-        await monitor.execute(migration.parameters(_DOWNTIME_LIMIT_MS))
+        await monitor.execute(migration.parameters(_DOWNTIME_LIMIT_MS if self._exact else _ONE_PASS))
         await monitor.give(descriptor, _NAME)
-        await monitor.execute(migration.save(_NAME))
+        await self._begin(next_event)
         await self._until_waiting(next_event, progress)
         self._reached("waiting")
         left = (await monitor.execute(migration.STATE)).get("ram", {}).get("remaining", 0)
@@ -94,6 +107,22 @@ class Saving:
             while not self._resumed_at:
                 self._note(await next_event())
         self._reached("resumed")
+
+    async def _begin(self, next_event: Callable[[], Any]) -> None:
+        """Have QEMU begin; where it is not exact, while the vCPUs stand still."""
+        if self._exact or not self._ran:
+            await self._monitor.execute(migration.save(_NAME))
+            return
+        await self._monitor.execute(PAUSE)
+        await self._monitor.execute(migration.save(_NAME))
+        while (status := await self._status(next_event)) not in (migration.BEGUN, *migration.ENDED):
+            pass
+        if status != migration.BEGUN:
+            await self._check()
+        await self._monitor.execute(RESUME)
+        while not self._resumed_at:
+            self._note(await next_event())
+        self._stopped_at = self._resumed_at = 0.0  # it is the long pause that counts
 
     async def _until_waiting(self, next_event: Callable[[], Any], progress: Progress) -> None:
         """Wait until all but the last is written; after a while the guest waits too."""

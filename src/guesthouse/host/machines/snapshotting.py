@@ -113,7 +113,8 @@ class Snapshotter:
             kept = run.kept
 
         mark(run.folder, Mark(ran=ran))
-        saving = Saving(run.monitor, ran=ran, switch=in_the_pause, reached=self.reached)
+        exact = run.record.accelerator == "kvm"
+        saving = Saving(run.monitor, ran=ran, exact=exact, switch=in_the_pause, reached=self.reached)
         try:
             stood: Stood = await saving.save(partial.state, progress)
         finally:
