@@ -6,12 +6,13 @@ import msgspec
 
 from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
+from guesthouse.decide.steps import SettleMemory
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.images import make
 from guesthouse.engine.accept.room import check_space
 from guesthouse.engine.accept.snapshots import ready_snapshot, take
-from guesthouse.engine.kinds import KINDS
+from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.engine.readings import KIND, Reading
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import Machine, MachineSpec, Power
@@ -93,8 +94,13 @@ async def _of_running(desk: Desk, machine: Machine, intent: intents.ImageCreate)
 
 
 async def _refuse_busy(desk: Desk, machine: Machine) -> None:
-    """Raise `Conflict` while anything is done with the machine, be it a merge: that writes to what is to be read."""
+    """Raise `Conflict` while anything is done with the machine, be it a merge: that writes to what is to be read.
+
+    Only that memory settles has nothing to do with disks.
+    """
     for operation in await desk.open_operations(machine.id):
+        if operation.kind == BY_ITSELF[SettleMemory]:
+            continue
         raise Conflict(
             f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
             subject=f"machine {machine.name}",
