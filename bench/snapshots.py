@@ -7,7 +7,8 @@ Rules
    stands the longest of as much time without a snapshot.
 3. A snapshot and a revert are timed as their users wait for them: from the request to its answer. Going back is done
    when the first tick has come after that.
-4. Ours and libvirt's are taken in turns, and who has no turn stands still. Each snapshot is deleted, and its layers are
+4. Nobody goes back before what follows a snapshot by itself is over: the memory of ours settles then.
+5. Ours and libvirt's are taken in turns, and who has no turn stands still. Each snapshot is deleted, and its layers are
    merged, before the next.
 """
 
@@ -30,6 +31,7 @@ ROUNDS = 5
 _TOTAL_MS, _STALL_MS, _REVERT_MS, _FASTER = 1500.0, 60.0, 300.0, 10.0
 _QUIET_S = 1.0
 _PATIENCE_S = 60.0
+_LOOK_S = 0.05
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Way:
     take: Callable[[int], Any]
     revert: Callable[[int], Any] | None
     drop: Callable[[int], Any]
+    settle: Callable[[], Any] = lambda: None
     total_s: list[float] = field(default_factory=list)
     stall_s: list[float] = field(default_factory=list)
     quiet_s: list[float] = field(default_factory=list)
@@ -97,6 +100,7 @@ def _once(way: Way, number: int) -> None:
     ticks.first_after(time.perf_counter() + _QUIET_S / 2)
     stall_s = ticks.longest_s(begin, time.perf_counter())
     back_s = 0.0
+    way.settle()
     if way.revert is not None:
         begin = time.perf_counter()
         way.revert(number)
@@ -143,6 +147,13 @@ def _ours(daemon: Daemon, ticks: Ticks) -> Way:
                 raise RuntimeError(f"the layers of the disk are not merged after {_PATIENCE_S:.0f} s: {left}")
             time.sleep(0.01)
 
+    def settle() -> None:
+        patience = time.perf_counter() + _PATIENCE_S
+        while under_way := daemon.ask("GET", "/operations")["items"]:
+            if time.perf_counter() > patience:
+                raise RuntimeError(f"the house is not at rest after {_PATIENCE_S:.0f} s: {under_way}")
+            time.sleep(_LOOK_S)
+
     return Way(
         Contestant(
             ticks,
@@ -152,6 +163,7 @@ def _ours(daemon: Daemon, ticks: Ticks) -> Way:
         lambda number: daemon.do("POST", snapshots, {"name": f"s{number}"}),
         lambda number: daemon.do("POST", f"{snapshots}/s{number}/revert", {}),
         drop,
+        settle,
     )
 
 
