@@ -157,13 +157,7 @@ class Desk:
         await refuse_read_machine(self.tx, machine, gone=verb is Verb.DELETE)
         for operation in await self.open_operations(machine.id):
             if operation.kind not in BY_ITSELF.values() and not lifecycle.supersedes(verb, force=force):
-                raise Conflict(
-                    f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
-                    subject=f"machine {machine.name}",
-                    field="operation",
-                    value=operation.id,
-                    hint=f"wait for it, or `guest operation cancel {operation.id}`",
-                )
+                raise under_way(machine, operation)
             reason = Conflict(f"superseded by {verb.value}", subject=f"machine {machine.name}")
             await self.tx.operations.update(
                 operation.id,
@@ -177,6 +171,17 @@ class Desk:
             self.pushed_aside.append(operation.id)
             if operation.kind == "machine.fork" and (whole := await self.tx.operations.get(operation.id)) is not None:
                 self.beside.extend(forks_in(whole))
+
+
+def under_way(machine: Machine, operation: OperationRow) -> Conflict:
+    """Why a machine cannot be changed while something else is done with it."""
+    return Conflict(
+        f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
+        subject=f"machine {machine.name}",
+        field="operation",
+        value=operation.id,
+        hint=f"wait for it, or `guest operation cancel {operation.id}`",
+    )
 
 
 def _not_ready(kind: str, found: Disk | Image, shown: str) -> Conflict:

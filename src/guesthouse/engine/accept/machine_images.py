@@ -8,11 +8,11 @@ from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
 from guesthouse.decide.steps import SettleMemory
 from guesthouse.engine import intents
-from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.desk import Desk, under_way
 from guesthouse.engine.accept.images import make
 from guesthouse.engine.accept.room import check_space
 from guesthouse.engine.accept.snapshots import ready_snapshot, take
-from guesthouse.engine.kinds import BY_ITSELF, KINDS
+from guesthouse.engine.kinds import BY_ITSELF
 from guesthouse.engine.readings import KIND, Reading
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import Machine, MachineSpec, Power
@@ -101,13 +101,7 @@ async def _refuse_busy(desk: Desk, machine: Machine) -> None:
     for operation in await desk.open_operations(machine.id):
         if operation.kind == BY_ITSELF[SettleMemory]:
             continue
-        raise Conflict(
-            f"machine {machine.name}: {KINDS[operation.kind].phase} is under way",
-            subject=f"machine {machine.name}",
-            field="operation",
-            value=operation.id,
-            hint=f"wait for it, or `guest operation cancel {operation.id}`",
-        )
+        raise under_way(machine, operation)
 
 
 async def _root(desk: Desk, machine: Machine, spec: MachineSpec) -> Disk:
