@@ -115,10 +115,8 @@ class Saving:
             return
         await self._monitor.execute(PAUSE)
         await self._monitor.execute(migration.save(_NAME))
-        while (status := await self._status(next_event)) not in (migration.BEGUN, *migration.ENDED):
+        while await self._status(next_event) not in (migration.BEGUN, *migration.ENDED):
             pass
-        if status != migration.BEGUN:
-            await self._check()
         await self._monitor.execute(RESUME)
         while not self._resumed_at:
             self._note(await next_event())
@@ -128,20 +126,19 @@ class Saving:
         """Wait until all but the last is written; after a while the guest waits too."""
         loop = asyncio.get_running_loop()
         patience = loop.time() + _CONVERGE_TIMEOUT_S
-        status = ""
-        while status != migration.WAITS:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    status = await self._status(next_event)
-            if status in migration.ENDED:
+        while (now := await self._monitor.execute(migration.STATE)).get("status") != migration.WAITS:
+            if now.get("status") in migration.ENDED:
                 await self._check()
                 raise Failed("the memory could not be put away")
-            ram = (await self._monitor.execute(migration.STATE)).get("ram", {})
+            ram = now.get("ram", {})
             if ram.get("total"):
                 progress("saving memory", min(99.0, 100.0 * (1 - ram["remaining"] / ram["total"])))
             if loop.time() > patience:
                 await self._monitor.execute(PAUSE)
                 patience = float("inf")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._status(next_event)
 
     async def _status(self, next_event: Callable[[], Any]) -> str:
         """The migration's next status; the times at which the vCPUs stopped or went on are kept by the way."""
