@@ -158,7 +158,7 @@ async def test_a_fork_outlives_what_it_was_forked_from(shelf: Shelf) -> None:
 async def test_a_fork_is_forked(shelf: Shelf) -> None:
     disk = a_disk(16)
     async with a_timeline(
-        shelf, (disk, Bus.VIRTIO), nics=(NicSpec(mac="52:54:00:00:00:01"), NicSpec(mac="52:54:00:00:00:02"))
+        shelf, (disk, Bus.VIRTIO), nics=(NicSpec(mac="52:54:00:00:00:01"), NicSpec(mac="52:54:00:00:0A:0B"))
     ) as line:
         await line.write(disk, "of the first")
         async with forked(line, "child") as (child,):

@@ -89,7 +89,8 @@ def _told(run: Run, desired: Desired) -> bytes:
             "id": machine.id,
             "hostname": machine.name,
             "host_key": {"private": key.private, "public": key.public},
-            "macs": lineage(desired).macs,
+            # As the kernel writes them, however they were asked for.
+            "macs": {old.lower(): new.lower() for old, new in lineage(desired).macs.items()},
             "random": base64.b64encode(os.urandom(_RANDOM_BYTES)).decode(),
         }
     ).encode()
