@@ -15,6 +15,14 @@ settings.register_profile("steady", deadline=None, derandomize=True, suppress_he
 settings.load_profile("steady")
 
 
+# What takes longest begins first, so that no worker is alone with it at the end.
+LONG = ("test_deaths.py", "test_debian_fork.py", "test_histories.py", "test_machine_forks.py", "test_settling.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let programs that tests start be interrupted, whoever started the tests: a shell's background job ignores
     SIGINT, and its children inherit that (POSIX.1, 2.12)."""

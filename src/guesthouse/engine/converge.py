@@ -33,6 +33,7 @@ from guesthouse.engine.forks import (
     forks_in,
     has_begun,
     no_longer_shared,
+    relatives,
     release,
     release_passing,
     with_source,
@@ -43,12 +44,12 @@ from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import readings
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
 from guesthouse.engine.seen import lapsed_columns, seen_columns
-from guesthouse.engine.snapshots import publish, tidy, weigh
+from guesthouse.engine.snapshots import gone_for_good, publish, tidy, weigh
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import Deleting, Machine
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState, Snapshot, SnapshotState
+from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState
 from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -257,7 +258,7 @@ class Converge:
             return Then.END
         seen = seen_columns(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
-        lonely, gone = no_longer_shared(desired, observed), _gone(desired, observed)
+        lonely, gone = no_longer_shared(desired, observed), gone_for_good(desired, observed)
         begun = has_begun(desired, observed)
         async with self.store.write() if changed or operation or lonely or gone or begun else self.store.read() as tx:
             if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
@@ -286,10 +287,13 @@ class Converge:
                 await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
             await release(tx, machine)
+            alone = await relatives(tx, machine)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
                 await end_operation(tx, operation, _ending(operation), None)
         self._tell_all(machine, operation)
+        for relative in alone:
+            self.wake(relative)
 
     def _tell_all(self, machine: Machine, operation: Operation | None) -> None:
         """Wake who waits for the machine or its operation: after the commit, or they would see the old state."""
@@ -352,12 +356,6 @@ def _stood_still_ms(operation: Operation, desired: Desired, observed: Observed) 
 
 def _cancelled(operation: Operation) -> GuesthouseError:
     return Conflict("cancelled", subject=f"operation {operation.id}")
-
-
-def _gone(desired: Desired, observed: Observed) -> list[Snapshot]:
-    """Snapshots that were to go, and of which nothing is left."""
-    going = [snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.DELETING]
-    return [snapshot for snapshot in going if snapshot.id not in observed.snapshots]
 
 
 _KEEPS = frozenset({"snapshot.create", "machine.fork"})

@@ -74,6 +74,13 @@ async def release(tx: Transaction, machine: Machine) -> None:
     await release_passing(tx, source.id)
 
 
+async def relatives(tx: Transaction, machine: Machine) -> list[str]:
+    """The machines that may have layers for themselves now, since this one is gone."""
+    origins = [id for id in (machine.id, machine.origin) if id]
+    forks = [row.id for origin in origins for row in await tx.machines.scan(origin=origin)]
+    return [*([machine.origin] if machine.origin else []), *forks]
+
+
 async def release_passing(tx: Transaction, snapshot_id: str) -> bool:
     """Have a snapshot go that was there for forks alone, once none of them is to go on from it; whether it goes."""
     snapshot = await tx.snapshots.get(snapshot_id)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from guesthouse.decide.layers import layers_of, pruned
-from guesthouse.decide.observed import Observed
+from guesthouse.decide.observed import Desired, Observed
 from guesthouse.model.machine import Machine
 from guesthouse.model.resources import Disk, Operation, Snapshot, SnapshotState
 from guesthouse.ports import Transaction
@@ -65,6 +65,12 @@ async def forget_all(tx: Transaction, machine: Machine) -> None:
     for row in await tx.snapshots.scan(machine=machine.id):
         await tx.snapshots.update(row.id, {}, state=SnapshotState.DELETING)
     await tidy(tx, machine)
+
+
+def gone_for_good(desired: Desired, observed: Observed) -> list[Snapshot]:
+    """Snapshots that were to go, and of which nothing is left."""
+    going = [snapshot for snapshot in desired.snapshots if snapshot.state is SnapshotState.DELETING]
+    return [snapshot for snapshot in going if snapshot.id not in observed.snapshots]
 
 
 async def publish(tx: Transaction, operation: Operation, observed: Observed) -> None:

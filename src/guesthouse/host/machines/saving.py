@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from guesthouse.host.machines.interrupted import go_on, settle
-from guesthouse.host.machines.qmp import Gone, Monitor
+from guesthouse.host.machines.qmp import Gone, Monitor, Refused
 from guesthouse.model.errors import Failed, GuesthouseError, NoCapacity
 from guesthouse.ports import Progress
 from guesthouse.qemu import migration
@@ -117,10 +117,11 @@ class Saving:
         await self._monitor.execute(migration.save(_NAME))
         while await self._status(next_event) not in (migration.BEGUN, *migration.ENDED):
             pass
-        await self._monitor.execute(RESUME)
-        while not self._resumed_at:
-            self._note(await next_event())
-        self._stopped_at = self._resumed_at = 0.0  # it is the long pause that counts
+        with contextlib.suppress(Refused):  # so little was to be written that it is at its end: this is the pause, then
+            await self._monitor.execute(RESUME)
+            while not self._resumed_at:
+                self._note(await next_event())
+            self._stopped_at = self._resumed_at = 0.0  # it is the long pause that counts
 
     async def _until_waiting(self, next_event: Callable[[], Any], progress: Progress) -> None:
         """Wait until all but the last is written; after a while the guest waits too."""
