@@ -17,7 +17,7 @@ from guesthouse.host.images.built import BuiltImage
 
 pytestmark = pytest.mark.vm
 
-HISTORIES, LENGTH = 3, 18
+HISTORIES, LENGTH = 2, 18
 
 
 def test_a_machine_holds_what_its_history_says(micro_image: BuiltImage) -> None:
