@@ -60,17 +60,17 @@ async def refuse_read_machine(tx: Transaction, machine: Machine, *, gone: bool) 
     """Raise `Conflict` while a disk is read as a stopped machine has it; where it is to be `gone`, also otherwise."""
     for row, reading in await readings(tx, machine.id):
         if gone or not reading.snapshot:
-            raise _in_use(row, f"machine {machine.name}")
+            raise in_use(row, f"machine {machine.name}")
 
 
 async def refuse_read_snapshot(tx: Transaction, machine: Machine, snapshot: Snapshot, *, own: bool = False) -> None:
     """Raise `Conflict` while a snapshot is read; with `own` only when it was taken for that."""
     for row, reading in await readings(tx, machine.id):
         if reading.snapshot == snapshot.id and (reading.taking or not own):
-            raise _in_use(row, f"snapshot {snapshot.name}")
+            raise in_use(row, f"snapshot {snapshot.name}")
 
 
-def _in_use(row: OperationRow, subject: str) -> Conflict:
+def in_use(row: OperationRow, subject: str) -> Conflict:
     return Conflict(
         f"{subject}: image {row.subject_name} is being made of it",
         subject=subject,

@@ -135,7 +135,8 @@ def let_project_read(project_number: int, *paths: Path) -> None:
             path.chmod(0o640)
 
 
-def _is_shared(path: Path) -> bool:
+def is_shared(path: Path) -> bool:
+    """Whether a file has several names: several disks have it."""
     return path.is_file() and path.stat().st_nlink > 1
 
 
@@ -143,7 +144,7 @@ def let_read(folder: Path, *paths: Path) -> None:
     """Let the machine with this folder read these files, and write them no more; it can read those that are shared."""
     number = machine_number(folder)
     for path in paths:
-        if _is_shared(path):
+        if is_shared(path):
             continue
         if number is not None:
             os.chown(path, 0, number, follow_symlinks=False)
@@ -153,7 +154,7 @@ def let_read(folder: Path, *paths: Path) -> None:
 def take_back(*paths: Path) -> None:
     """Make files the daemon's own again; those that are gone need nothing, those that are shared are so already."""
     for path in paths:
-        if can_confine() and path.exists() and not _is_shared(path):
+        if can_confine() and path.exists() and not is_shared(path):
             os.chown(path, 0, 0, follow_symlinks=False)
             path.chmod(0o600)
 

@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -58,13 +59,7 @@ class Looker:
                 self.stages.reach(Stage.CONFIGURED, outcome)
 
     async def _ping(self) -> None:
-        async for _ in pauses():
-            await self.agent_listens.wait()
-            try:
-                await self.agent.call("guest-ping")
-            except (Conflict, AgentError):
-                continue
-            return
+        await until_it_answers(self.agent, self.agent_listens)
 
     async def _banner(self) -> None:
         async for _ in pauses():
@@ -91,6 +86,15 @@ class Looker:
             if len(data) > longest:
                 data = data[-longest:]
         return data
+
+
+async def until_it_answers(agent: Agent, listens: asyncio.Event) -> None:
+    """Wait until a guest agent answers; `listens` is set while one has its channel open."""
+    async for _ in pauses():
+        await listens.wait()
+        with contextlib.suppress(Conflict, AgentError):
+            await agent.call("guest-ping")
+            return
 
 
 def console_size(folder: Folder) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from guesthouse.decide.complete import with_macs
@@ -21,7 +19,7 @@ from guesthouse.engine.undo import Touched, kept, kept_state
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Machine, MachineSpec, Power, Stage
 from guesthouse.model.names import check_name
-from guesthouse.model.resources import Disk, Held, Operation, Snapshot
+from guesthouse.model.resources import Disk, Operation, Snapshot
 
 MAX_FORKS = 1000
 
@@ -38,11 +36,10 @@ async def fork(desk: Desk, intent: intents.Fork) -> Operation:
     names = await _names(desk, intent.name or machine.name, count, alone=bool(intent.name) and count == 1)
     disks = await _held_disks(desk, named) if named else await ready_disks(desk, machine)
     before = {} if named else kept_state(machine, disks)
-    held = named.disks if named else {disk.id: Held(layer=disk.layer, size_mib=disk.size_mib) for disk in disks}
-    await _check_room(desk, spec, count, held, memory=memory, takes_one=named is None)
     snapshot = named or await keep(
         desk, machine, disks, name=f"fork-{desk.new_id()}", memory=memory, passing=True, settle=False
     )
+    await _check_room(desk, snapshot, count, to_take=named is None)
     await _share(desk, disks, snapshot)
     forks = [await _make(desk, machine, snapshot, disks, name) for name in names]
     more = {**before, "snapshot": snapshot.id, "forks": msgspec.to_builtins(forks)}
@@ -124,16 +121,16 @@ async def _held_disks(desk: Desk, snapshot: Snapshot) -> list[Disk]:
     return [disk for disk in found if disk is not None]
 
 
-async def _check_room(
-    desk: Desk, spec: MachineSpec, count: int, held: Mapping[str, Held], *, memory: bool, takes_one: bool
-) -> None:
+async def _check_room(desk: Desk, snapshot: Snapshot, count: int, *, to_take: bool) -> None:
+    """Raise where so many machines that are like the snapshot, or that itself, would find no room."""
+    spec = snapshot.spec
     await check_project(
         desk,
         machines=count,
         vcpus=count * spec.vcpus,
         memory_mib=count * spec.memory_mib,
-        disk_mib=count * sum(each.size_mib for each in held.values()),
+        disk_mib=count * sum(held.size_mib for held in snapshot.disks.values()),
         nics=count * len(spec.nics),
     )
-    await check_memory(desk, count * spec.memory_mib if memory else 0)
-    await check_space(desk, spec.memory_mib if memory and takes_one else 0)
+    await check_memory(desk, count * spec.memory_mib if snapshot.memory else 0)
+    await check_space(desk, spec.memory_mib if snapshot.memory and to_take else 0)

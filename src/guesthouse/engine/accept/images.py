@@ -8,6 +8,7 @@ from typing import Any
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_memory, check_space
+from guesthouse.engine.readings import in_use
 from guesthouse.model.errors import Conflict, Denied, Invalid
 from guesthouse.model.machine import PREPARING_MIB
 from guesthouse.model.names import check_name
@@ -171,13 +172,7 @@ async def _refuse_origin(desk: Desk, image: Image) -> None:
     for row in await desk.tx.operations.scan(kind="image.prepare", ended_at=0.0):
         operation = await desk.tx.operations.get(row.id)
         if operation is not None and operation.context["origin"] == image.id:
-            raise Conflict(
-                f"image {image.name}: image {row.subject_name} is being made of it",
-                subject=f"image {image.name}",
-                field="operation",
-                value=row.id,
-                hint=f"wait for it, or `guest operation cancel {row.id}`",
-            )
+            raise in_use(row, f"image {image.name}")
 
 
 async def make(

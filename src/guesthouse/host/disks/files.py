@@ -82,7 +82,7 @@ class DiskFiles:
             size = self.layers.size_bytes(disk, disk.layer)
         except Failed:
             size = None
-        return DiskSeen(disk.size_mib if size is None else size // _MIB, found, self.layers.shared(disk))
+        return DiskSeen(disk.size_mib if size is None else size // _MIB, found, self.layers.shared(disk, found))
 
     async def make(self, disk: Disk, images: Iterable[Image], progress: Progress) -> None:
         """Make the file that is written to; one that is there stays as it is."""

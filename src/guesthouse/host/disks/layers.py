@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import msgspec
 from guesthouse.decide.layers import FIRST
 from guesthouse.formats.diskimage.own import CLUSTER_BYTES, backing_name, virtual_bytes
 from guesthouse.host.durable import sync_folder
+from guesthouse.host.identity import is_shared
 from guesthouse.model.machine import DiskFormat
 from guesthouse.model.names import is_id
 from guesthouse.model.resources import Disk
@@ -60,9 +61,8 @@ class LayerFiles:
             # A layer that came from another disk names the one under it as that disk calls it.
             return _layer(backing_name(file.read(CLUSTER_BYTES)), disk.format)
 
-    def shared(self, disk: Disk) -> frozenset[str]:
-        """The layers whose files other disks have, too, under names of their own."""
-        there = self._there(disk)
+    def shared(self, disk: Disk, there: Iterable[str]) -> frozenset[str]:
+        """Those of the layers that are there whose files other disks have, too, under names of their own."""
         return frozenset(layer for layer in there if is_shared(self.path(disk, layer)))
 
     def share(self, disk: Disk, origin: str, top: str, let_read: Callable[[Path], None]) -> None:
@@ -86,11 +86,6 @@ class LayerFiles:
     def size_bytes(self, disk: Disk, layer: str) -> int | None:
         """What a guest sees of a layer, None when it is not there; raises `Failed` when it is damaged."""
         return size_bytes(self.path(disk, layer), self.format(disk, layer))
-
-
-def is_shared(path: Path) -> bool:
-    """Whether a file has several names."""
-    return path.exists() and path.stat().st_nlink > 1
 
 
 def _layer(name: str, first: DiskFormat) -> str | None:

@@ -48,7 +48,7 @@ class Preparer:
         progress("booting")
         async with self.once.booted(errand) as booted:
             await _until_prepared(booted, origin)
-            await booted.quit()
+            await booted.lit.quit()
         identity.take_back(self.once.root(image.id))
 
     def changed(self, image: Image, origin: Image) -> DiskFile:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from pathlib import Path
 
 from guesthouse.host.machines.ignition import Lit
-from guesthouse.host.machines.qmp import Gone
 from guesthouse.model.errors import Failed
 from guesthouse.qemu import migration
-from guesthouse.qemu.messages import PAUSE, QUIT
+from guesthouse.qemu.messages import PAUSE
 
 _SAVE_TIMEOUT_S = 10 * 60.0
 
@@ -35,6 +33,4 @@ async def freeze(lit: Lit, state: Path) -> None:
                 pass
     if status != "completed":
         raise Failed(f"the guest could not be frozen: {status}")
-    with contextlib.suppress(Gone):
-        await lit.monitor.execute(QUIT)
-    await lit.process.ended.wait()
+    await lit.quit()

@@ -21,6 +21,7 @@ from guesthouse.host.machines.runs import released
 from guesthouse.model.errors import ChildFailed, TimedOut
 from guesthouse.qemu.boot import Boot, Sockets
 from guesthouse.qemu.command import command
+from guesthouse.qemu.messages import QUIT
 from guesthouse.qemu.placed import Placed
 
 _SOCKETS = ("qmp", "console", "agent", "report")
@@ -47,6 +48,12 @@ class Lit(NamedTuple):
     process: Process
     monitor: Monitor
     boot: Boot
+
+    async def quit(self) -> None:
+        """Have it end, its files whole."""
+        with contextlib.suppress(Gone):
+            await self.monitor.execute(QUIT)
+        await self.process.ended.wait()
 
     async def end(self) -> None:
         """End it as if it had never been."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 
@@ -20,7 +19,7 @@ from guesthouse.decide.forks import lineage
 from guesthouse.decide.observed import Desired
 from guesthouse.host.agent import AgentError, execute
 from guesthouse.host.machines.run import Run
-from guesthouse.host.probe import pauses
+from guesthouse.host.probe import until_it_answers
 from guesthouse.host.seed import keep_host_key
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.machine import Machine, Outcome, Stage
@@ -51,11 +50,7 @@ async def _until_it_answers(run: Run, machine: Machine) -> None:
     """The agent opens its channel anew when it sees that the host's end was another's."""
     try:
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            async for _ in pauses():
-                await run.agent_listens.wait()
-                with contextlib.suppress(Conflict, AgentError):
-                    await run.agent.call("guest-ping")
-                    return
+            await until_it_answers(run.agent, run.agent_listens)
     except TimeoutError as error:
         raise Conflict(
             f"machine {machine.name} cannot be told that it is another one: its agent does not answer",

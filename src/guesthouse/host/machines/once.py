@@ -27,7 +27,6 @@ from guesthouse.host.machines import ending, firmware
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
 from guesthouse.host.machines.process import prepare_files
-from guesthouse.host.machines.qmp import Gone
 from guesthouse.host.race import first_of
 from guesthouse.model.house import House
 from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
@@ -35,7 +34,7 @@ from guesthouse.model.resources import Image
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.boot import Boot, MemoryFile, Uefi
 from guesthouse.qemu.frozen import without_identity
-from guesthouse.qemu.messages import QUIT, RESUME
+from guesthouse.qemu.messages import RESUME
 from guesthouse.qemu.place import place
 from guesthouse.qemu.placed import Placed
 
@@ -89,12 +88,6 @@ class Booted:
                     return heard
         finally:
             writer.close()
-
-    async def quit(self) -> None:
-        """End QEMU, its files whole."""
-        with contextlib.suppress(Gone):
-            await self.lit.monitor.execute(QUIT)
-        await self.lit.process.ended.wait()
 
     @property
     def said(self) -> str:
