@@ -15,14 +15,16 @@ Rules
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -36,6 +38,7 @@ _CONNECT_TIMEOUT_S, _COMMAND_TIMEOUT_S, _IDLE_TIMEOUT_S = 10, 20, 30
 # "guesthou" read as a number: the advisory lock of writers, and what they tell on commit.
 _LOCK = 0x6775657374686F75
 CHANNEL = "guesthouse"
+_WAL = "PRAGMA journal_mode=WAL"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _sqlite(lock_timeout_s: float) -> Database:
             options, (durable, "PRAGMA foreign_keys=ON", "PRAGMA journal_size_limit=4194304"), "BEGIN IMMEDIATE"
         ),
         # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
-        starter=Side(options, ("PRAGMA journal_mode=WAL", durable)),
+        starter=Side(options, (_WAL, durable)),
         poll_s=None,
     )
 
@@ -160,18 +163,40 @@ class Place:
         return engine
 
     def create_file(self) -> None:
-        """Make an SQLite file that is not there yet, for its owner only (SQLite would use the umask).
+        """Make an SQLite file that is not there yet, in WAL mode, for its owner only (SQLite would use the umask).
 
-        An existing file is not opened: closing it again would drop the locks that this process has on it
-        (sqlite.org/howtocorrupt.html, 2.2).
+        Starts at the same time take turns: SQLite refuses at once, instead of waiting, who changes the mode of a file
+        that another one uses. An existing file is not opened: closing it again would drop the locks that this process
+        has on it (sqlite.org/howtocorrupt.html, 2.2).
         """
         if self.url.get_backend_name() != "sqlite":
             return
-        with failures.named(self.name):
-            try:
-                os.close(os.open(Path(self.url.database or ""), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            except FileExistsError:
-                return
+        path = Path(self.url.database or "")
+        with failures.named(self.name), _turn_in(path.parent):
+            if not path.exists() or path.stat().st_size == 0:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+                _begin_file(path)
+
+
+@contextlib.contextmanager
+def _turn_in(folder: Path) -> Iterator[None]:
+    """While nobody else has a turn there; that of a process that was killed is over."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _begin_file(path: Path) -> None:
+    import sqlite3  # a house on PostgreSQL has no use for it
+
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute(_WAL)
+    except sqlite3.Error as error:
+        raise OperationalError(_WAL, None, error) from error
 
 
 def locate(url: str, lock_timeout_s: float = 10.0) -> Place:
