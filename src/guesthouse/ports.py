@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
 from guesthouse.model.machine import Machine, MachineRow
+from guesthouse.model.network import Network, NetworkWanted
 from guesthouse.model.resources import (
     Disk,
     Event,
@@ -87,6 +88,22 @@ class TemplateHost(Protocol):
 
     async def frozen_by(self) -> str:
         """Who freezes here and can go on from what was frozen: accelerator, QEMU's version, processor."""
+
+
+class NetworkHost(Protocol):
+    """Networks as links, rules and services of this box."""
+
+    async def apply(self, wanted: NetworkWanted) -> None:
+        """Have the network as it is wanted, whatever there was; what is there already is left, and so are connections.
+
+        Raises `Conflict` or `Failed` where this box cannot have it, before anything has changed.
+        """
+
+    async def differs(self, wanted: NetworkWanted) -> Sequence[str]:
+        """What of the network is not as it is wanted, in words; nothing when it is."""
+
+    async def remove(self, network: Network) -> None:
+        """Have no such network any more; there is none is as good."""
 
 
 @dataclass(frozen=True)
