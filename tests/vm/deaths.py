@@ -89,17 +89,17 @@ async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) ->
 async def killed_at_every_step(
     scene: Scene, house: House, bystander: str, names: Callable[[int], dict[str, str]]
 ) -> list[tuple[str, ...]]:
-    """Play the scene once for each checkpoint, and die there; the checkpoints that were tried."""
-    empty = left_in(house)
+    """Play the scene once for each checkpoint, and die there; the checkpoints that were tried.
+
+    Who finishes one operation begins the next one, and dies of that.
+    """
+    empty, operation = left_in(house), ""
     async with a_daemon(house) as daemon:
         cells = await checkpoints_of(daemon, scene, names(0))
-    assert left_in(house) == empty
+        assert left_in(house) == empty
+        if cells:
+            operation = await _die(daemon, scene, names(1), cells[0])
     for cell, fatal in enumerate(cells, start=1):
-        async with a_daemon(house) as daemon:
-            await set_up(daemon, scene, names(cell))
-            daemon.die_at(fatal)
-            operation = (await daemon.ask(*filled(scene.ask, names(cell))))["id"]
-            assert await daemon.died() == -signal.SIGKILL, fatal
         async with a_daemon(house) as daemon:
             document = await daemon.ended(operation)
             assert document["state"] == "done", (fatal, document)
@@ -108,6 +108,17 @@ async def killed_at_every_step(
             assert scene.result is None or document["result"] == scene.result, (fatal, document)
             assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
             await clean_up(daemon, scene, names(cell))
-        assert left_in(house) == empty, fatal
-        assert left_in(house)["processes"] == [bystander], fatal
+            assert left_in(house) == empty, fatal
+            assert left_in(house)["processes"] == [bystander], fatal
+            if cell < len(cells):
+                operation = await _die(daemon, scene, names(cell + 1), cells[cell])
     return cells
+
+
+async def _die(daemon: Daemon, scene: Scene, names: dict[str, str], fatal: tuple[str, ...]) -> str:
+    """Ask for what the scene is about, and die at a checkpoint; the operation that is under way then."""
+    await set_up(daemon, scene, names)
+    daemon.die_at(fatal)
+    operation = (await daemon.ask(*filled(scene.ask, names)))["id"]
+    assert await daemon.died() == -signal.SIGKILL, fatal
+    return str(operation)
