@@ -1,30 +1,38 @@
-"""Forks of a template: beside a bare fork of the same files, and beside a boot of the same image.
+"""Forks of a template: beside a bare fork of the same files, and beside boots of the same image, ours and libvirt's.
 
 Rules
 -----
-1. Single launches are taken in turns: a fork of ours, a bare fork, a boot of ours, and again. The first round warms the
-   caches of all.
+1. Single launches are taken in turns: a fork of ours, a bare fork, a boot of ours, libvirt's start of the same guest.
+   The first round warms the caches of all.
 2. Running is when QEMU has said that the vCPUs run; a login is when a program that ran by SSH has answered; configured
-   is the guest's own report.
-3. Private memory is what a machine's QEMU has that is no file's (proc(5), smaps_rollup, `Anonymous`) when it has just
-   been configured: its own, and what it copied when it wrote. The memory of the template is a file.
+   is the guest's own report, and with libvirt the line that its last command writes to its console.
+3. Private memory is what a guest's QEMU has that is no file's (proc(5), smaps_rollup, `Anonymous`) when it has just
+   been configured, before anybody logs in: its own, and what it copied when it wrote. The memory of the template is a
+   file.
 """
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import bare
 from bench.house import GUEST, Daemon, Say, a_daemon, a_furnished_house, environment
+from bench.libvirt import Libvirt, a_libvirt, missing
 from bench.table import Row, Section, median_ms, spread
 from guesthouse.host.frozen.folder import TemplateFolder
 
 ROUNDS = 5
 AT_ONCE = 20
 _MEMORY_MIB = 128
+_MARK = b"all commands have run"
+_USER_DATA = f"#cloud-config\nruncmd:\n  - echo {_MARK.decode()} >/dev/ttyS0\n"
+_PATIENCE_S, _LOOK_S = 60.0, 0.001
 _RATIO, _RUNNING_MS, _LOGIN, _CONFIGURED, _MEMORY = 1.5, 200.0, 10.0, 4.0, 3.0
 
 
@@ -37,15 +45,27 @@ class Way(NamedTuple):
     private_mib: float
 
 
+class Peer(NamedTuple):
+    """The same of libvirt's guest."""
+
+    configured_s: float
+    private_mib: float
+
+
 def measure(say: Say) -> Section:
     """Single launches in turns, then many forks at once."""
-    with a_furnished_house(say) as house, a_daemon(house) as daemon:
+    absent = missing()
+    with ExitStack() as stack:
+        house = stack.enter_context(a_furnished_house(say))
+        daemon = stack.enter_context(a_daemon(house))
         say("making the template")
         daemon.do("POST", "/templates", {"image": "micro", "memory_mib": _MEMORY_MIB})
-        forks, boots, direct = _in_turns(daemon, say)
+        libvirt = None if absent else stack.enter_context(a_libvirt())
+        forks, boots, direct, peers = _in_turns(daemon, libvirt, say)
         say(f"{AT_ONCE} forks at once")
         at_once_s = _many(daemon)
     running, login = [way.running_s for way in forks], [way.login_s for way in forks]
+    configured = [way.configured_s for way in forks]
     bare_ms = median_ms(direct)
     rows = [
         Row(
@@ -56,24 +76,26 @@ def measure(say: Say) -> Section:
             median_ms(running) <= min(_RATIO * bare_ms, _RUNNING_MS),
         ),
         _faster("launch → SSH login, beside a boot", login, [way.login_s for way in boots], _LOGIN),
-        _faster(
-            "launch → configured, beside a boot",
-            [way.configured_s for way in forks],
-            [way.configured_s for way in boots],
-            _CONFIGURED,
-        ),
-        _smaller(forks, boots),
+        _faster("launch → configured, beside a boot", configured, [way.configured_s for way in boots], _CONFIGURED),
+        _smaller("private memory of a fork", forks, "one that booted", boots),
         Row(
             f"{AT_ONCE} forks at once, until all are configured",
             f"{at_once_s:.1f} s",
             f"{at_once_s / AT_ONCE:.2f} s each",
         ),
     ]
-    return Section("Forks of a template", rows, ["The micro image with 128 MiB. Medians, with quartiles in brackets."])
+    if peers:
+        theirs = [peer.configured_s for peer in peers]
+        rows.insert(3, _faster("launch → configured, beside `virsh start`", configured, theirs, _CONFIGURED))
+        rows.insert(5, _smaller("the same", forks, "libvirt's guest", peers))
+    notes = ["The micro image with 128 MiB. Medians, with quartiles in brackets."]
+    return Section("Forks of a template", rows, [*notes, *([f"Without libvirt: {absent}."] if absent else [])])
 
 
-def _in_turns(daemon: Daemon, say: Say) -> tuple[list[Way], list[Way], list[float]]:
-    forks, boots, direct = [], [], []
+def _in_turns(
+    daemon: Daemon, libvirt: Libvirt | None, say: Say
+) -> tuple[list[Way], list[Way], list[float], list[Peer]]:
+    forks, boots, direct, peers = [], [], [], []
     for number in range(ROUNDS + 1):
         say(f"launch {number} of {ROUNDS}")
         fork, argv = _launch(daemon, f"fork-{number}", cold=False)
@@ -83,31 +105,54 @@ def _in_turns(daemon: Daemon, say: Say) -> tuple[list[Way], list[Way], list[floa
         bare_s = time.perf_counter() - started
         bare.end(process)
         boot, _ = _launch(daemon, f"boot-{number}", cold=True)
+        peer = _peer(daemon, libvirt, f"boot-{number}") if libvirt else None
         for name in (f"fork-{number}", f"boot-{number}"):
             daemon.do("DELETE", f"/machines/{name}")
         if number:
             forks.append(fork)
             direct.append(bare_s)
             boots.append(boot)
-    return forks, boots, direct
+            peers += [peer] if peer else []
+    return forks, boots, direct, peers
 
 
 def _launch(daemon: Daemon, name: str, *, cold: bool) -> tuple[Way, list[str]]:
     """Launch a machine and log in; its times, and the arguments of its QEMU."""
-    spec = {"name": name, "image": "micro", "memory_mib": _MEMORY_MIB}
+    spec = {"name": name, "image": "micro", "memory_mib": _MEMORY_MIB, "user_data": _USER_DATA}
     started = time.perf_counter()
     operation = daemon.do("POST", "/machines", {"spec": spec, "cold": cold})
     running_s = time.perf_counter() - started
     if ("template" in operation["result"]) is cold:
         raise RuntimeError(f"{name} was {'forked' if cold else 'booted'}: {operation}")
-    daemon.ask("GET", f"/machines/{name}/wait", until="reachable", wait_s=60)
+    machine = daemon.ask("GET", f"/machines/{name}/wait", until="configured", wait_s=60)
+    configured_s, pid = time.perf_counter() - started, machine["status"]["pid"]
+    mib = private_mib(pid)
     subprocess.run(
         [str(GUEST), "shell", name, "--", "true"], env=environment(daemon.house), check=True, capture_output=True
     )
-    login_s = time.perf_counter() - started
-    machine = daemon.ask("GET", f"/machines/{name}/wait", until="configured", wait_s=60)
-    way = Way(running_s, login_s, time.perf_counter() - started, private_mib(machine["status"]["pid"]))
-    return way, bare.arguments_of(machine["status"]["pid"])
+    return Way(running_s, time.perf_counter() - started, configured_s, mib), bare.arguments_of(pid)
+
+
+def _peer(daemon: Daemon, libvirt: Libvirt, name: str) -> Peer:
+    """Have libvirt start the guest that one of our machines is; it is gone at the end."""
+    machine = daemon.machine(name)
+    seed = daemon.house.machines / machine["id"] / "seed.iso"
+    libvirt.define(name, bare.arguments_of(machine["status"]["pid"]), [], seed, memory_mib=_MEMORY_MIB)
+    log = libvirt.folder / f"{name}.log"
+    started = time.perf_counter()
+    subprocess.run([*libvirt.virsh, "start", name], check=True, capture_output=True)
+    while _MARK not in log.read_bytes():
+        if time.perf_counter() - started > _PATIENCE_S:
+            raise RuntimeError(
+                f"libvirt's guest is not configured after {_PATIENCE_S:.0f} s: {log.read_bytes()[-500:]!r}"
+            )
+        time.sleep(_LOOK_S)
+    configured_s = time.perf_counter() - started
+    (pid,) = (int(path.read_text()) for path in (libvirt.folder / "run/libvirt/qemu").glob(f"{name}.pid"))
+    mib = private_mib(pid)
+    for command in ("destroy", "undefine"):
+        subprocess.run([*libvirt.virsh, command, name], check=True, capture_output=True)
+    return Peer(configured_s, mib)
 
 
 def _many(daemon: Daemon) -> float:
@@ -141,7 +186,7 @@ def _faster(what: str, ours: list[float], beside: list[float], target: float) ->
     return Row(what, spread(ours), f"{spread(beside)}: {ratio:.1f}x", f"≥ {target:.0f}x faster", ratio >= target)
 
 
-def _smaller(forks: list[Way], boots: list[Way]) -> Row:
-    fork, boot = (sorted(way.private_mib for way in ways)[len(ways) // 2] for ways in (forks, boots))
-    beside = f"{boot:.0f} MiB of one that booted: {boot / fork:.1f}x"
-    return Row("private memory of a fork", f"{fork:.0f} MiB", beside, f"≤ 1/{_MEMORY:.0f}", boot / fork >= _MEMORY)
+def _smaller(what: str, forks: Sequence[Way], whose: str, others: Sequence[Way | Peer]) -> Row:
+    fork, other = (statistics.median(each.private_mib for each in ways) for ways in (forks, others))
+    beside = f"{other:.0f} MiB of {whose}: {other / fork:.1f}x"
+    return Row(what, f"{fork:.0f} MiB", beside, f"≤ 1/{_MEMORY:.0f}", other / fork >= _MEMORY)
