@@ -21,8 +21,9 @@ from tests.host.timelines import Timeline, taken, taking, tidy, without
 from guesthouse.decide.forks import forked_disk, forked_spec
 from guesthouse.decide.observed import Desired
 from guesthouse.decide.plan import plan
-from guesthouse.decide.steps import GiveIdentity, RemoveSnapshot
-from guesthouse.host import identity
+from guesthouse.decide.steps import GiveIdentity, RemoveSnapshot, TakeSnapshot
+from guesthouse.host import identity, local
+from guesthouse.host.local import open_host
 from guesthouse.host.machines.starting import POINTS, RESTORE_POINTS
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.machine import Bus, Deleting, DiskFormat, NicSpec, Power, Stage
@@ -195,6 +196,37 @@ async def test_nothing_goes_out_before_a_fork_has_its_name(shelf: Shelf) -> None
                 await guest.want(fork)
         finally:
             await _gone(guest)
+
+
+async def test_what_the_pool_has_no_room_for_is_a_stream(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_POOL_SHARE", 1 << 30)
+    async with a_timeline(shelf) as line:
+        await line.shell("echo before >/run/note")
+        async with forked(line, "web-1") as (fork,):
+            assert await fork.shell("hostname; cat /run/note") == "web-1\nbefore\n"
+
+
+async def test_a_machine_goes_on_when_the_helper_ends(shelf: Shelf) -> None:
+    disk = a_disk(16)
+    async with left_alone(shelf, (disk, Bus.VIRTIO)) as before:
+        (alive,) = qemus(shelf.house)
+
+        def end_helper(point: str) -> None:
+            if point == "waiting":
+                (helper,) = set(qemus(shelf.house)) - {alive}
+                os.kill(helper, signal.SIGKILL)
+
+        desired, snapshot, _ = forking(before, "web-1")
+        async with open_host(shelf.house, reached=end_helper) as host:
+            line = Timeline(Guest(shelf.house, host, desired))
+            with pytest.raises(Failed, match="the memory could not be put away"):
+                await host.machines.perform(TakeSnapshot(snapshot), desired, silent)
+            line.guest.desired = tidy(replace(desired, snapshots=(), forks=()))
+            await line.guest.want(line.guest.desired)
+            await counts(line)
+            assert await line.read(disk) == "before"
+            assert qemus(shelf.house) == [alive]
+            assert list(shelf.house.snapshots.iterdir()) == []
 
 
 async def next_step(guest: Guest) -> Any:

@@ -15,6 +15,7 @@ from tests.patience import PATIENCE_S
 from guesthouse.host.frozen import pool as frozen_pool
 from guesthouse.host.frozen.box import Fingerprint
 from guesthouse.host.frozen.folder import Facts, TemplateFolder
+from guesthouse.host.frozen.memory import memory_file, seal
 from guesthouse.host.frozen.pool import Frozen, Pool, sealed_copy
 from guesthouse.host.snapshots import folder as snapshots
 from guesthouse.host.snapshots.folder import SnapshotFolder
@@ -249,3 +250,29 @@ async def test_a_damaged_template_is_told(house: House) -> None:
     (house.templates / "one" / "template.json").write_bytes(b"{")
     with pytest.raises(Failed, match="template one cannot be read"):
         await a_pool(house).take(template, PLACED)
+
+
+async def test_what_lies_in_no_file_is_held_until_it_is_dropped(house: House) -> None:
+    pool = a_pool(house, budget_bytes=3 * MIB)
+    for name in ("one", "two"):
+        a_template(house, name)
+    await pool.warm()
+    memory = memory_file("fork", 2 * MIB)
+    os.pwrite(memory, os.urandom(2 * MIB), 0)
+    seal(memory)
+    assert pool.has_room(3 * MIB)
+    pool.hold("fork", memory)
+    assert not pool.has_room(2 * MIB)
+    assert pool.holds("fork")
+    # What is only kept makes room for it.
+    assert len(pool._kept) == 1
+    devices = house.home / "devices"
+    devices.write_bytes(b"devices")
+    frozen = await pool.open("fork", house.home / "no-such-memory", devices)
+    pool.drop("fork")
+    assert not pool.holds("fork")
+    assert pool.has_room(3 * MIB)
+    assert frozen.memory is not None
+    with pytest.raises(PermissionError):
+        os.pwrite(frozen.memory, b"x", 0)
+    frozen.close()

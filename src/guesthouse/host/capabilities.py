@@ -19,7 +19,7 @@ import msgspec
 from guesthouse.host.durable import write_whole
 from guesthouse.host.identity import Identity
 from guesthouse.host.machines import qmp
-from guesthouse.host.machines.process import PROGRAMS, spawn
+from guesthouse.host.machines.process import PROGRAMS, Rank, spawn
 from guesthouse.model.errors import Failed
 from guesthouse.qemu.capabilities import Capabilities, parse
 from guesthouse.qemu.messages import MACHINES, types
@@ -82,7 +82,7 @@ async def _ask(binary: str, cache: Path) -> Capabilities:
         binary, "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none",
         "-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control",
     )  # fmt: skip
-    process = spawn(argv, keep=(fd,), log=cache / "qemu-capabilities.log", identity=Identity())
+    process = spawn(argv, keep=(fd,), log=cache / "qemu-capabilities.log", identity=Identity(), rank=Rank.HELPER)
     theirs.close()
     try:
         return await _interview(ours)

@@ -31,6 +31,8 @@ from guesthouse.host.images import workroom
 from guesthouse.host.images.shelf import ImageShelf
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.kvm import Kvm
+from guesthouse.host.machines.helping import Helpers
+from guesthouse.host.machines.keeping import Keeper
 from guesthouse.host.machines.observe import Observer
 from guesthouse.host.machines.once import Once
 from guesthouse.host.machines.reverting import Reverter
@@ -116,11 +118,12 @@ async def open_host(
         box = ThisBox(emulator, kvm)
         pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
         shelf, once = SnapshotShelf(house, pool.budget_bytes), Once(house, files, box)
-        reverter = Reverter(files, shelf, box, pool)
+        helpers = Helpers(house, box)
+        reverter = Reverter(files, shelf, box, pool, runs)
         starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
-        snapshotter = Snapshotter(runs, files, shelf, box, reverter, reached)
-        settler = Settler(house, shelf, box, pool, reached)
-        await settler.sweep()
+        snapshotter = Snapshotter(runs, files, shelf, box, reverter, Keeper(helpers, pool), reached)
+        settler = Settler(helpers, shelf, pool, reached)
+        await helpers.sweep()
         hands = Hands(house, runs, files, starter, reverter, snapshotter, settler, shelf, pool)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:

@@ -7,6 +7,7 @@ Rules
 2. What was used last is kept; what would go beyond the budget is let go of, the longest unused first. A daemon that
    begins reads ahead as much as fits, templates first, so that the first fork is as fast as the second. A snapshot's
    memory is read as soon as it is settled (`ahead`): the first revert finds it.
+3. What lies in no file is held until it is dropped, whatever else has to go for that (`hold`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.frozen.folder import TemplateFolder
+from guesthouse.host.frozen.memory import memory_file, seal
 from guesthouse.host.snapshots.folder import SnapshotFolder
 from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.house import House
@@ -32,8 +33,6 @@ from guesthouse.qemu.frozen import match
 from guesthouse.qemu.placed import Placed
 
 _LOG = logging.getLogger(__name__)
-# F_ADD_SEALS and its seals, of linux/fcntl.h: the module fcntl has no names for them.
-_ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8  # no more seals, no shrinking, no growing, no writing
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Pool:
         self._house = house
         self._box = box
         self._kept: OrderedDict[str, int] = OrderedDict()
+        self._held: dict[str, int] = {}
         self._reading = asyncio.Lock()
 
     async def take(self, template: Template, placed: Placed) -> Frozen | None:
@@ -123,16 +123,32 @@ class Pool:
                 room -= size
         return fitting
 
+    def has_room(self, bytes_more: int) -> bool:
+        """Whether so much more may be held."""
+        return sum(_used(self._held).values()) + bytes_more <= self.budget_bytes
+
+    def hold(self, id: str, memory: int) -> None:
+        """Take over a sealed memory that lies in no file, and keep it until it is dropped."""
+        self._held[id] = memory
+        self._shrink()
+
+    def holds(self, id: str) -> bool:
+        """Whether it was taken over."""
+        return id in self._held
+
     def drop(self, id: str) -> None:
         """Let go of a memory; those that have it keep it."""
-        if (descriptor := self._kept.pop(id, None)) is not None:
-            os.close(descriptor)
+        for memories in (self._kept, self._held):
+            if (descriptor := memories.pop(id, None)) is not None:
+                os.close(descriptor)
 
     def close(self) -> None:
-        for id in list(self._kept):
+        for id in (*self._kept, *self._held):
             self.drop(id)
 
     async def _memory(self, id: str, memory: Path) -> int:
+        if id in self._held:
+            return self._held[id]
         if id not in self._kept:
             async with self._reading:
                 if id not in self._kept:
@@ -144,9 +160,9 @@ class Pool:
 
     def _shrink(self) -> None:
         """Keep to the budget, but for the one used last."""
-        used = {id: _taken(os.fstat(descriptor)) for id, descriptor in self._kept.items()}
+        used, held_bytes = _used(self._kept), sum(_used(self._held).values())
         for id in list(self._kept)[:-1]:
-            if sum(used.values()) <= self.budget_bytes:
+            if sum(used.values()) + held_bytes <= self.budget_bytes:
                 return
             used.pop(id)
             self.drop(id)
@@ -165,22 +181,26 @@ async def _copied(source: Path, name: str) -> int:
 
 def sealed_copy(source: Path, name: str) -> int:
     """A memory file with the content of a file, without its holes; nobody can write to it ever after."""
-    copy = os.memfd_create(f"frozen-{name}", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    size = source.stat().st_size
+    copy = memory_file(name, size)
     try:
         with source.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            os.truncate(copy, size)
             at = 0
             while (at := _next_data(file.fileno(), at)) < size:
                 end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
                 os.lseek(copy, at, os.SEEK_SET)
                 while at < end:
                     at += os.sendfile(copy, file.fileno(), at, end - at)
-        fcntl.fcntl(copy, _ADD_SEALS, _SEALS)
+        seal(copy)
     except BaseException:
         os.close(copy)
         raise
     return copy
+
+
+def _used(memories: Mapping[str, int]) -> dict[str, int]:
+    """What memory files take up, in bytes, by id."""
+    return {id: _taken(os.fstat(descriptor)) for id, descriptor in memories.items()}
 
 
 def _last_first(memories: Iterable[Path]) -> list[tuple[float, int, Path]]:

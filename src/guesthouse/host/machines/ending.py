@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+from collections.abc import Iterable, Iterator
 
 from guesthouse.host import identity
 from guesthouse.host.agent import AgentError
+from guesthouse.host.frozen.memory import memory_of
 from guesthouse.host.machines import process
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.qmp import Gone, Refused
@@ -49,11 +52,23 @@ async def kill(runs: Runs, folder: Folder) -> None:
     try:
         run = await runs.find(folder.machine)
         if run is not None:
-            await _quit(run)
+            with _outlived(memory_of(run.process.pid)):
+                await _quit(run)
     except TimedOut:
         await kill_unheld(folder)
     for name in _SOCKETS:
         folder.socket(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _outlived(memory: Iterable[int]) -> Iterator[None]:
+    """Have the memory files of a process outlive it: to free a GiB takes a tenth of a second that it would wait for."""
+    held = list(memory)
+    try:
+        yield
+    finally:
+        for descriptor in held:
+            asyncio.get_running_loop().run_in_executor(None, os.close, descriptor)
 
 
 async def _until_shut_down(run: Run) -> None:

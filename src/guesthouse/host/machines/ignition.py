@@ -15,7 +15,7 @@ from guesthouse.host.durable import read_from
 from guesthouse.host.identity import Identity
 from guesthouse.host.machines import qmp
 from guesthouse.host.machines.folder import Folder
-from guesthouse.host.machines.process import Process, spawn, take_lock
+from guesthouse.host.machines.process import Process, Rank, spawn, take_lock
 from guesthouse.host.machines.qmp import Gone, Monitor
 from guesthouse.host.machines.runs import released
 from guesthouse.model.errors import ChildFailed, TimedOut
@@ -64,16 +64,13 @@ class Lit(NamedTuple):
 
 @dataclass(frozen=True)
 class Ignition:
-    """A folder whose lock we hold until QEMU has it, and as whom QEMU runs there. `reached` is told how far it is.
-
-    A `helper` is no machine: it makes way for all others, and ends with this daemon.
-    """
+    """A folder whose lock we hold until QEMU has it, and as whom QEMU runs there. `reached` is told how far it is."""
 
     folder: Folder
     lock: int
     identity: Identity
     reached: Callable[[str], None] = lambda point: None
-    helper: bool = False
+    rank: Rank = Rank.MACHINE
 
     async def light(self, placed: Placed, boot: Callable[[Bound], Boot], inherited: tuple[int, ...] = ()) -> Lit:
         """Start QEMU with the tree and the boot, and the descriptors that it is to have beside its own.
@@ -86,7 +83,7 @@ class Ignition:
             argv, said_before = command(placed, start), self.folder.qemu_log.stat().st_size
             keep = (self.lock, *bound.all, *inherited)
             log, identity = self.folder.qemu_log, self.identity
-            process = spawn(argv, keep=keep, log=log, identity=identity, helper=self.helper)
+            process = spawn(argv, keep=keep, log=log, identity=identity, rank=self.rank)
             self.reached("spawned")
         monitor = await _greet(argv, process, self.folder, said_before)
         self.reached("greeted")

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 from pathlib import Path
 
 from guesthouse.host.identity import Identity
@@ -24,9 +25,17 @@ from guesthouse.model.errors import Failed
 _FLOCK = struct.Struct("hhqqi4x")
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for, whoever we are: users have no sbin on their PATH."""
-# What has no other need of processor and disk, see nice(1) and ionice(1).
-_HELPER = ("nice", "-n", "19", "ionice", "-c", "3")
+# For whom nobody waits, see nice(1) and ionice(1).
+_BACKGROUND = ("nice", "-n", "19", "ionice", "-c", "3")
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
+
+
+class Rank(Enum):
+    """What a QEMU is to its daemon: a machine outlives it, a helper ends with it, one in the background makes way."""
+
+    MACHINE = auto()
+    HELPER = auto()
+    BACKGROUND = auto()
 
 
 class Process:
@@ -154,17 +163,16 @@ def _lock_holder(pidfile: Path) -> int | None:
     return None if kind == fcntl.F_UNLCK else pid
 
 
-def spawn(argv: Sequence[str], *, keep: Iterable[int], log: Path, identity: Identity, helper: bool = False) -> Process:
+def spawn(argv: Sequence[str], *, keep: Iterable[int], log: Path, identity: Identity, rank: Rank) -> Process:
     """Start QEMU in a session of its own; it inherits the descriptors `keep` and writes to `log`.
 
-    A `helper` gets what processor and disk have to spare, and ends when we do.
     Raises `Failed` when the program is not there.
     """
     if shutil.which(argv[0], path=PROGRAMS) is None:
         raise Failed(f"{argv[0]} is not installed on this host", hint="apt install qemu-system-x86")
     with log.open("ab") as output:
         child = subprocess.Popen(
-            (*_become(identity, helper=helper), *argv),
+            (*_become(identity, rank), *argv),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -179,7 +187,7 @@ def spawn(argv: Sequence[str], *, keep: Iterable[int], log: Path, identity: Iden
     return process
 
 
-def _become(identity: Identity, *, helper: bool) -> tuple[str, ...]:
+def _become(identity: Identity, rank: Rank) -> tuple[str, ...]:
     """The words before a command that is to run as somebody else, and never as more; see setpriv(1).
 
     Popen could change the user by itself, but then copies the daemon's page tables for it (fork in place of vfork).
@@ -189,8 +197,9 @@ def _become(identity: Identity, *, helper: bool) -> tuple[str, ...]:
         groups = f"--groups={','.join(map(str, identity.groups))}" if identity.groups else "--clear-groups"
         user = (f"--reuid={identity.uid}", f"--regid={identity.gid}", groups)
         words = (*user, "--inh-caps=-all", "--no-new-privs")
-    if helper:
-        return (*_HELPER, "setpriv", *words, "--pdeathsig=KILL", "--")
+    if rank is not Rank.MACHINE:
+        first = _BACKGROUND if rank is Rank.BACKGROUND else ()
+        return (*first, "setpriv", *words, "--pdeathsig=KILL", "--")
     return ("setpriv", *words, "--") if words else ()
 
 

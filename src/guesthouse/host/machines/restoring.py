@@ -55,23 +55,39 @@ async def restore(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot
     return await _restored(ignition, saved, lambda bound: _waiting(boot(bound), frozen), frozen)
 
 
-async def unfold(ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], stream: int, memory: int) -> Lit:
-    """`restore` from a stream, its memory written to a file, as which it goes on; both are descriptors."""
+async def unfold(
+    ignition: Ignition,
+    saved: Saved,
+    boot: Callable[[Bound], Boot],
+    stream: int,
+    memory: int,
+    has_them: Callable[[], None] = lambda: None,
+) -> Lit:
+    """`restore` from a stream, its memory written to a file, as which it goes on.
+
+    Both are descriptors; `has_them` is called as soon as QEMU has its own.
+    """
 
     def waiting(bound: Bound) -> Boot:
         return replace(boot(bound), incoming=True, memory=_memory(memory, shared=True))
 
-    return await _restored(ignition, saved, waiting, Frozen(stream), memory)
+    return await _restored(ignition, saved, waiting, Frozen(stream), (memory,), has_them)
 
 
 async def _restored(
-    ignition: Ignition, saved: Saved, boot: Callable[[Bound], Boot], frozen: Frozen, *inherited: int
+    ignition: Ignition,
+    saved: Saved,
+    boot: Callable[[Bound], Boot],
+    frozen: Frozen,
+    inherited: tuple[int, ...] = (),
+    has_them: Callable[[], None] = lambda: None,
 ) -> Lit:
     def with_networks(bound: Bound) -> Boot:
         return replace(boot(bound), networks=saved.networks)
 
     lit = await ignition.light(saved.placed, with_networks, (*frozen.descriptors, *inherited))
     try:
+        has_them()
         await _load(ignition, lit, frozen)
         for command in networks.without_fillers(saved.networks):
             await lit.monitor.execute(command)

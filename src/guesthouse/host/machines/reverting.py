@@ -26,6 +26,8 @@ from guesthouse.host.durable import put_in_place
 from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.frozen.pool import Frozen, Pool
 from guesthouse.host.machines.folder import Folder, Record
+from guesthouse.host.machines.keeping import find_again
+from guesthouse.host.machines.runs import Runs
 from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
 from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.model.errors import Conflict, Failed
@@ -41,11 +43,14 @@ class Reverter:
     shelf: SnapshotShelf
     box: ThisBox
     pool: Pool
+    runs: Runs
 
     async def check(self, snapshot: Snapshot, desired: Desired) -> Saved:
         """What is to be restored; raises `Conflict` or `Failed` when it cannot be, here and now."""
         folder = self.shelf.folder(snapshot.id)
         saved = folder.read_saved(snapshot.name, await self.box.fingerprint())
+        if folder.read_facts().held:
+            await self._hold(snapshot)
         if desired.source is not None:
             saved = _handed_on(saved, desired)
         disks = {disk.id: disk for disk in desired.disks}
@@ -94,6 +99,19 @@ class Reverter:
         if (epoch := desired.machine.restore_epoch) and stands_on:
             put_back_variables(self.shelf.folder(stands_on), folder)
             folder.remember_restored(epoch)
+
+    async def _hold(self, snapshot: Snapshot) -> None:
+        """Have the pool hold a memory that lies in no file; raises `Failed` when nobody has it any more."""
+        if self.pool.holds(snapshot.id):
+            return
+        run = await self.runs.find(snapshot.machine)
+        if run is None or (memory := find_again(run, snapshot.id)) is None:
+            raise Failed(
+                "the memory that was kept for forks is gone: both the daemon and the machine have ended since",
+                subject=f"snapshot {snapshot.name}",
+                hint="fork it again",
+            )
+        self.pool.hold(snapshot.id, memory)
 
     async def open(self, snapshot: str) -> Frozen:
         """What a QEMU needs to go on from a snapshot, to be closed after it; see `restoring.restore`."""

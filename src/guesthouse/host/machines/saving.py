@@ -42,10 +42,11 @@ _NAME = "state"
 
 @dataclass(frozen=True)
 class Stood:
-    """How long the guest stood still, and how long the state is."""
+    """How long the guest stood still, and what was kept: memory, and with it the devices unless they are beside it."""
 
     pause_ms: int
-    state_bytes: int
+    memory_bytes: int
+    devices_bytes: int = 0
 
 
 class Saving:
@@ -68,24 +69,36 @@ class Saving:
         """Write the state to a new file; the vCPUs are then as before. Raises `NoCapacity` when it finds no room."""
         descriptor = os.open(state, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with self._monitor.listen(migration.EVENT, "STOP", "RESUME") as next_event:
-                try:
-                    await self._write(descriptor, next_event, progress)
-                except BaseException as error:
-                    with contextlib.suppress(Gone):
-                        await settle(self._monitor, ran=self._ran)
-                    if isinstance(error, OSError):
-                        raise _meant(error) from error
-                    raise
+            pause_ms = await self.send(descriptor, progress, lambda bytes_more: _reserve(descriptor, bytes_more))
             # QEMU wrote through the same open file: its position is ours.
             length = os.lseek(descriptor, 0, os.SEEK_CUR)
             os.ftruncate(descriptor, length)
         finally:
             os.close(descriptor)
-        pause_s = max(0.0, self._resumed_at - self._stopped_at) if self._ran else 0.0
-        return Stood(round(pause_s * 1000), length)
+        return Stood(pause_ms, length)
 
-    async def _write(self, descriptor: int, next_event: Callable[[], Any], progress: Progress) -> None:
+    async def send(
+        self, descriptor: int, progress: Progress, reserve: Callable[[int], None] = lambda bytes_more: None
+    ) -> int:
+        """Write the state to a descriptor; the vCPUs are then as before. Returns for how many ms they stood still.
+
+        `reserve` makes sure of the room for what is still to come, in bytes.
+        """
+        with self._monitor.listen(migration.EVENT, "STOP", "RESUME") as next_event:
+            try:
+                await self._write(descriptor, next_event, progress, reserve)
+            except BaseException as error:
+                with contextlib.suppress(Gone):
+                    await settle(self._monitor, ran=self._ran)
+                if isinstance(error, OSError):
+                    raise _meant(error) from error
+                raise
+        pause_s = max(0.0, self._resumed_at - self._stopped_at) if self._ran else 0.0
+        return round(pause_s * 1000)
+
+    async def _write(
+        self, descriptor: int, next_event: Callable[[], Any], progress: Progress, reserve: Callable[[int], None]
+    ) -> None:
         monitor = self._monitor
         await monitor.execute(migration.capabilities(migration.WAITS_BEFORE_END))
         await monitor.execute(migration.parameters(_DOWNTIME_LIMIT_MS if self._exact else _ONE_PASS))
@@ -94,7 +107,7 @@ class Saving:
         await self._until_waiting(next_event, progress)
         self._reached("waiting")
         left = (await monitor.execute(migration.STATE)).get("ram", {}).get("remaining", 0)
-        _reserve(descriptor, left + _RESERVE_BYTES)
+        reserve(left + _RESERVE_BYTES)
         await self._switch()
         self._reached("switched")
         await monitor.execute(migration.GO_ON)

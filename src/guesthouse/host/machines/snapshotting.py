@@ -15,9 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from guesthouse.decide.observed import Desired
 from guesthouse.host import identity
@@ -27,12 +30,13 @@ from guesthouse.host.frozen.box import ThisBox
 from guesthouse.host.machines import plugging
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.interrupted import Mark, go_on, mark, thaw, unmark
+from guesthouse.host.machines.keeping import Keeper
 from guesthouse.host.machines.layering import forget_unused, look, written_layers
 from guesthouse.host.machines.qmp import Gone, Refused
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
-from guesthouse.host.machines.saving import Saving, Stood
+from guesthouse.host.machines.saving import Saving
 from guesthouse.host.snapshots.folder import Facts, Saved, SnapshotFolder
 from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError, NoCapacity
@@ -54,6 +58,7 @@ class Snapshotter:
     shelf: SnapshotShelf
     box: ThisBox
     reverter: Reverter
+    keeper: Keeper
     reached: Callable[[str], None]
 
     async def take(self, snapshot: Snapshot, desired: Desired, progress: Progress) -> None:
@@ -96,40 +101,57 @@ class Snapshotter:
         async with self._new_layers(run, disks, snapshot, desired) as switch:
             self.reached("prepared")
             if snapshot.memory:
-                return await self._with_memory(run, switch, runstate == "running", partial, progress)
+                return await self._with_memory(run, switch, runstate == "running", snapshot, desired, partial, progress)
             return await self._without_memory(run, switch, runstate == "running", snapshot.quiesced, partial)
 
     async def _with_memory(
-        self, run: Run, switch: Command | None, ran: bool, partial: SnapshotFolder, progress: Progress
+        self,
+        run: Run,
+        switch: Command | None,
+        ran: bool,
+        snapshot: Snapshot,
+        desired: Desired,
+        partial: SnapshotFolder,
+        progress: Progress,
     ) -> Facts:
-        placed, kept = await plugging.live_tree(run), run.kept
+        record = run.record
+        saved = Saved(
+            placed=await plugging.live_tree(run),
+            spec=record.spec,
+            by=await self.box.fingerprint(),
+            boot_memory_mib=record.boot_memory_mib,
+            stage=run.kept,
+            networks=record.networks,
+            forked=record.forked,
+        )
 
         async def in_the_pause() -> None:
-            nonlocal kept
+            nonlocal saved
             _copy_variables(run.folder, partial)
             if switch is not None:
                 await run.monitor.execute(switch)
             # What the guest has told while its memory was written it does not tell again.
-            kept = run.kept
+            saved = msgspec.structs.replace(saved, stage=run.kept)
 
         mark(run.folder, Mark(ran=ran))
-        exact = run.record.accelerator == "kvm"
+        exact = record.accelerator == "kvm"
         saving = Saving(run.monitor, ran=ran, exact=exact, switch=in_the_pause, reached=self.reached)
+        held = self.keeper.has_room(snapshot, saved.placed.memory_mib)
         try:
-            stood: Stood = await saving.save(partial.state, progress)
+            if held:
+                send = functools.partial(saving.send, progress=progress)
+                stood = await self.keeper.keep(run, snapshot, saved, desired, partial, send)
+            else:
+                stood = await saving.save(partial.state, progress)
         finally:
             unmark(run.folder)
-        record = run.record
-        saved = Saved(
-            placed=placed,
-            spec=record.spec,
-            by=await self.box.fingerprint(),
-            boot_memory_mib=record.boot_memory_mib,
-            stage=kept,
-            networks=record.networks,
-            forked=record.forked,
+        return Facts(
+            pause_ms=stood.pause_ms,
+            memory_bytes=stood.memory_bytes,
+            devices_bytes=stood.devices_bytes,
+            held=held,
+            saved=saved,
         )
-        return Facts(pause_ms=stood.pause_ms, memory_bytes=stood.state_bytes, saved=saved)
 
     async def _without_memory(
         self, run: Run, switch: Command | None, ran: bool, quiesced: bool, partial: SnapshotFolder

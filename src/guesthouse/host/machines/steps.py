@@ -54,6 +54,7 @@ from guesthouse.host.frozen.pool import Pool
 from guesthouse.host.machines import plugging
 from guesthouse.host.machines.ending import kill, shut_down
 from guesthouse.host.machines.forwarding import set_forwards
+from guesthouse.host.machines.keeping import let_go
 from guesthouse.host.machines.layering import forget_unused
 from guesthouse.host.machines.merging import merge_live
 from guesthouse.host.machines.naming import give_identity
@@ -240,6 +241,8 @@ async def _remove_layer(hands: Hands, step: RemoveLayer, desired: Desired, progr
 
 async def _remove_snapshot(hands: Hands, step: RemoveSnapshot, desired: Desired, progress: Progress) -> None:
     hands.pool.drop(step.snapshot.id)
+    if step.snapshot.passing and (run := await hands.runs.find(desired.machine.id)) is not None:
+        await let_go(run.monitor, step.snapshot.id)
     await asyncio.to_thread(hands.snapshots.remove, step.snapshot.id)
 
 

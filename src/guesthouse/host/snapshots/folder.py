@@ -33,12 +33,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """``snapshot.json``. `pause_ms` is how long the guest stood still, `memory_bytes` what its memory takes up.
 
     Memory and devices are one stream, `state`, of `memory_bytes`. With `devices_bytes` not 0 they have been settled:
-    they are the file `memory`, and `devices` of that length.
+    they are the file `memory`, and `devices` of that length. `held` memory lies in no file (`machines.keeping`).
     """
 
     pause_ms: int = 0
     memory_bytes: int = 0
     devices_bytes: int = 0
+    held: bool = False
     saved: Saved | None = None
 
     @property
@@ -101,6 +102,8 @@ class SnapshotFolder:
 
     def _needed(self, facts: Facts, saved: Saved) -> tuple[tuple[Path, int], ...]:
         """The files that a restore takes, each with its size."""
+        if facts.held:
+            return ((self.devices, facts.devices_bytes),)
         if facts.settled:
             return (self.memory, saved.placed.memory_mib << 20), (self.devices, facts.devices_bytes)
         return ((self.state, facts.memory_bytes),)
