@@ -29,9 +29,10 @@ from guesthouse.host.machines.process import Rank
 from guesthouse.host.machines.qmp import Monitor, Refused
 from guesthouse.host.machines.restoring import unfold
 from guesthouse.host.machines.run import Run
-from guesthouse.host.machines.saving import Stood
+from guesthouse.host.machines.saving import Stood, failure
 from guesthouse.host.processes import run as run_program
 from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
+from guesthouse.model.errors import Failed
 from guesthouse.model.resources import Snapshot
 from guesthouse.qemu.messages import Command
 
@@ -93,7 +94,10 @@ async def _pass_on(helper: Helper, saved: Saved, memory: int, send: Callable[[in
         try:
             with ours:
                 pause_ms = await send(ours.fileno())
-            return pause_ms, await reading
+            try:
+                return pause_ms, await reading
+            except Failed as error:
+                raise failure(str(error)) from error
         except BaseException:
             reading.cancel()
             await asyncio.wait((reading,))
