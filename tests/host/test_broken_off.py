@@ -63,9 +63,9 @@ async def test_a_daemon_killed_while_taking_a_snapshot(shelf: Shelf, point: str,
     disk = a_disk(16)
     async with left_alone(shelf, (disk, Bus.VIRTIO)) as before:
         desired, snapshot = taking(before, passing=passing)
+        (alive,) = qemus(shelf.house)
         async with a_daemon(shelf.house, desired, point, whole=True):
             pass
-        (alive,) = qemus(shelf.house)
         async with held(shelf, desired) as line:
             await counts(line)
             if SWITCHED <= SNAPSHOT_POINTS.index(point) < TAKEN:
