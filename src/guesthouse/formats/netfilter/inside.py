@@ -95,7 +95,7 @@ def _of_port(wanted: PortWanted, mode: NetworkMode, known: frozenset[str]) -> It
     yield from groups.of_port(wanted.port, known)
     addresses: dict[int, str] = {4: wanted.port.address, 6: wanted.port.address6}
     if mode in _HIDDEN and wanted.elastic:
-        version = ip_address(wanted.elastic).version
+        version: int = ip_address(wanted.elastic).version
         if addresses[version]:
             yield Element(TABLE, f"elastic_in{version}", wanted.elastic, addresses[version])
             yield Element(TABLE, f"elastic_out{version}", addresses[version], wanted.elastic)
