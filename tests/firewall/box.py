@@ -15,7 +15,7 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.firewall.frames import ALL, ARP, IPV4, IPV6, REQUEST, arp, frame, mac_bytes, udp
 from tests.firewall.wanted import a_port
@@ -26,12 +26,13 @@ from guesthouse.formats import links
 from guesthouse.formats.netfilter import change, inside
 from guesthouse.model.network import NetworkWanted, PortWanted
 
+_Own = TypeVar("_Own")
 TAG = "ab12"
 HERALD = 200
 UPLINK = -1
 UPLINK_MAC, HOST_MAC = "02:00:00:00:00:02", "02:00:00:00:00:01"
 FAR, FAR6 = "198.51.100.7", "2001:db8:7::7"
-_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 _SYSCTLS = {
     "net/ipv6/conf/default/accept_dad": 0,
@@ -46,13 +47,15 @@ _SYSCTLS = {
 def alone(work: Callable[[], None]) -> None:
     """Do this in a child process with a network of its own, which is gone with it."""
 
-    def take_network() -> None:
-        assert ctypes.CDLL(None).unshare(_CLONE_NEWNET | _CLONE_NEWNS) == 0
-
     async def run() -> None:
         work()
 
     run_as(take_network, run)
+
+
+def take_network() -> None:
+    """Have a network of its own, for this thread and those it starts."""
+    assert ctypes.CDLL(None).unshare(_CLONE_NEWNET) == 0
 
 
 def nft(text: str) -> None:
@@ -78,7 +81,8 @@ def ruleset() -> list[Any]:
 class Box:
     """The namespace of one network; `alone` has made it."""
 
-    def __init__(self, wanted: NetworkWanted) -> None:
+    def __init__(self, wanted: NetworkWanted, *, ipv6: bool = True) -> None:
+        self._versions = 2 if ipv6 else 1
         self.heralds = tuple(a_port(HERALD + subnet.number, subnet=subnet) for subnet in wanted.subnets)
         self.wanted = _with(wanted, (*wanted.ports, *self.heralds))
         self.ends = links.transit(TAG, wanted.network.number)
@@ -96,24 +100,30 @@ class Box:
 
     def _make(self) -> None:
         self.taps[UPLINK] = _a_tap(links.UPLINK)
-        lines = ["link set lo up", f"link set {links.UPLINK} address {UPLINK_MAC} up"]
-        for address, prefix in ((self.ends.network, 31), (self.ends.network6, 127)):
-            lines.append(f"addr add {address}/{prefix} dev {links.UPLINK}")
-        for host in (self.ends.host, self.ends.host6):
-            lines.append(f"neigh add {host} lladdr {HOST_MAC} dev {links.UPLINK}")
-            lines.append(f"route add default via {host}")
+        lines = ["link set lo up", f"link set {links.UPLINK} address {UPLINK_MAC} up", *self._uplink()]
         for subnet in self.wanted.subnets:
             bridge = links.bridge(subnet.number)
             lines.append(f"link add {bridge} type bridge mcast_snooping 0")
             lines.append(f"link set {bridge} address {links.gateway_mac(subnet.number)} up")
-            lines.append(f"addr add {subnet.gateway}/{subnet.cidr.partition('/')[2]} dev {bridge}")
-            lines.append(f"addr add {subnet.gateway6}/{subnet.cidr6.partition('/')[2]} dev {bridge}")
+            for address, cidr in self._own((subnet.gateway, subnet.cidr), (subnet.gateway6, subnet.cidr6)):
+                lines.append(f"address add {address}/{cidr.partition('/')[2]} dev {bridge}")
         lines += [line for wanted in self.wanted.ports for line in self._plug(wanted)]
         subprocess.run(("ip", "-batch", "-"), input="\n".join(lines), text=True, check=True)
         places = [f"fdb replace {p.port.mac} dev {links.tap(p.port.number)} master static" for p in self.wanted.ports]
         subprocess.run(("bridge", "-batch", "-"), input="\n".join(places), text=True, check=True)
 
-    def _plug(self, wanted: PortWanted) -> Iterable[str]:
+    def _own(self, *by_version: _Own) -> Iterable[_Own]:
+        """What of a pair for IPv4 and IPv6 this namespace has."""
+        return by_version[: self._versions]
+
+    def _uplink(self) -> Iterator[str]:
+        ends = self.ends
+        for own, prefix, host in self._own((ends.network, 31, ends.host), (ends.network6, 127, ends.host6)):
+            yield f"address add {own}/{prefix} dev {links.UPLINK}"
+            yield f"neighbour add {host} lladdr {HOST_MAC} dev {links.UPLINK}"
+            yield f"route add default via {host}"
+
+    def _plug(self, wanted: PortWanted) -> Iterator[str]:
         port = wanted.port
         name = links.tap(port.number)
         subnet = next(subnet for subnet in self.wanted.subnets if subnet.id == port.subnet)
@@ -122,8 +132,8 @@ class Box:
         yield f"link set {name} addrgenmode none"
         yield f"link set {name} master {bridge} up"
         yield f"link set {name} type bridge_slave learning off flood off"
-        for address in (port.address, port.address6):
-            yield f"neigh add {address} lladdr {port.mac} dev {bridge}"
+        for address in (port.address, port.address6, links.link_local(port.mac))[: 2 * self._versions - 1]:
+            yield f"neighbour add {address} lladdr {port.mac} dev {bridge}"
 
     def gateway_mac(self, number: int) -> str:
         """Whom a port sends to what goes elsewhere."""
