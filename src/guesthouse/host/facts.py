@@ -151,7 +151,7 @@ async def _confinement(facts: LocalFacts) -> list[Finding]:
         return [Finding("confinement", OK, "every machine's QEMU runs as a user of its own")]
     if os.geteuid() == 0:
         found = "QEMU runs as root: this user namespace has no user numbers for machines"
-        first, count = identity.PROJECTS.start, identity.MACHINES.stop - identity.PROJECTS.start
+        first, count = identity.PROJECTS.start, identity.NETWORKS.stop - identity.PROJECTS.start
         return [Finding("confinement", WARNING, found, f"map {count} user and group ids from {first} on into it")]
     return [Finding("confinement", OK, "QEMU runs as you; a daemon that is root gives each machine its own user")]
 

@@ -4,7 +4,8 @@ Rules
 -----
 1. A daemon that is root gives every machine a user and a group of its own, the same number, and every project a
    group. The numbers are from 0x70000000 on, a range that systemd's "Users, Groups, UIDs and GIDs" lists as
-   unused: projects from its start, machines from `MACHINES`. They have no names and no other files.
+   unused: projects from its start, machines from `MACHINES`, the name server of a network from `NETWORKS`. They have
+   no names and no other files.
 2. A machine's number is the group of its folder: made with the folder, gone with it, nothing else to keep.
 3. A machine's folder belongs to root and has mode 0710: QEMU may pass through it to the files it is given and
    can neither list, replace nor add one. A broken-out QEMU finds its own disks and the images of its project.
@@ -32,6 +33,8 @@ from guesthouse.model.house import House
 
 PROJECTS = range(0x7000_0000, 0x7100_0000)
 MACHINES = range(0x7100_0000, 0x7800_0000)
+NETWORKS = range(0x7800_0000, 0x7810_0000)
+"""Users of what serves a network, by the network's number."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def can_confine() -> bool:
     if os.geteuid() != 0:
         return False
     rows = (tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines())
-    return any(inside <= PROJECTS.start and MACHINES.stop <= inside + count for inside, _, count in rows)
+    return any(inside <= PROJECTS.start and NETWORKS.stop <= inside + count for inside, _, count in rows)
 
 
 def choose_number(machine_id: str, taken: Container[int]) -> int:

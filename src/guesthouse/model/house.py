@@ -66,6 +66,11 @@ class House:
         return self.home / "snapshots"
 
     @property
+    def networks(self) -> Path:
+        """One folder a network, named by its id: what is known of it, and its name server's files."""
+        return self.home / "networks"
+
+    @property
     def cache(self) -> Path:
         """What can be made or fetched again."""
         return self.home / "cache"

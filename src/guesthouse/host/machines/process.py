@@ -53,9 +53,13 @@ class Process:
 
     def kill(self) -> None:
         """Send SIGKILL; a process that is gone already needs none."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is gone already gets none."""
         if not self.ended.is_set():
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+                signal.pidfd_send_signal(self._descriptor, number)
 
     def forget(self) -> None:
         """Stop watching; the process lives on."""
