@@ -2,8 +2,8 @@
 
 Rules
 -----
-1. It outlives the daemon, as QEMU does. A daemon finds it by its command line in its namespace; one with another command
-   line, or in another namespace, is ended and started anew.
+1. It outlives the daemon, as QEMU does. A daemon finds it by its command line in its namespace; one with another, or
+   in another namespace, is ended and started anew.
 2. It never is root: it is started as a user of its own, with the right to change its own network and no other.
 3. It serves when its standard error is closed, which it does last of all; what it said until then is the reason
    when it ended instead.
