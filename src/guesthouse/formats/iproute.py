@@ -11,7 +11,7 @@ Source: ip-link(8), ip-address(8), ip-route(8), ip-neighbour(8); the JSON is of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -73,6 +73,7 @@ class Proxy(msgspec.Struct, frozen=True):
 
     dst: str
     dev: str
+    protocol: str = ""
 
 
 class LinkWanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,9 +167,17 @@ def mend_routes(wanted: Sequence[Route], seen: Iterable[Route], links: Iterable[
             yield f"route add {route.dst} via {route.gateway} dev {route.dev} protocol {PROTOCOL}"
 
 
-def mend_proxies(wanted: Iterable[Proxy], seen: Iterable[Proxy]) -> Iterator[str]:
-    """What makes the wanted entries that are not seen."""
-    there = set(seen)
-    for proxy in wanted:
-        if proxy not in there:
-            yield f"neighbour add proxy {proxy.dst} dev {proxy.dev} protocol {PROTOCOL}"
+def mend_proxies(wanted: Iterable[Proxy], seen: Iterable[Proxy], ours: Container[str]) -> Iterator[str]:
+    """What makes the wanted entries; of those for the addresses `ours`, any that nobody wants any more go."""
+    kept, there = {(proxy.dst, proxy.dev) for proxy in wanted}, set[tuple[str, str]]()
+    for proxy in seen:
+        if proxy.protocol == PROTOCOL and proxy.dst in ours and (proxy.dst, proxy.dev) not in kept:
+            yield f"neighbour delete proxy {proxy.dst} dev {proxy.dev}"
+        there.add((proxy.dst, proxy.dev))
+    for dst, dev in sorted(kept - there):
+        yield f"neighbour add proxy {dst} dev {dev} protocol {PROTOCOL}"
+
+
+def batch(lines: Iterable[str]) -> str:
+    """The lines as a text for `BATCH`; empty when there are none."""
+    return "".join(f"{line}\n" for line in lines)

@@ -85,3 +85,8 @@ def link_local(mac: str) -> str:
     """The link-local IPv6 address of a MAC address, by its EUI-64."""
     six = bytes.fromhex(mac.replace(":", ""))
     return str(IPv6Address(_LINK_LOCAL + int.from_bytes(bytes([six[0] ^ 2]) + six[1:3] + b"\xff\xfe" + six[3:], "big")))
+
+
+def own_bridge(tag: str, network: int) -> str:
+    """The bridge that a network in mode ``bridge`` makes on the host, over an interface that has none."""
+    return f"gh{tag}b{network}"

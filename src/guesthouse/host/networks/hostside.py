@@ -1,0 +1,128 @@
+"""What networks are on the host itself: links, routes, neighbours for whom it answers, and the house's one table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_interface, ip_network
+
+from guesthouse.formats import iproute, links, netfilter
+from guesthouse.formats.iproute import PROTOCOL, Seen
+from guesthouse.host.networks import rules
+from guesthouse.host.networks.layout import ROUTED
+from guesthouse.host.processes import run
+from guesthouse.model.errors import ChildFailed, Conflict
+from guesthouse.model.network import NetworkWanted
+
+_TIMEOUT_S = 60.0
+# A route to this many addresses or more is a way to somewhere, not a place: a network may lie inside it.
+_WIDE = {4: 8, 6: 16}
+
+
+class HostSide:
+    """The host's own part of the networks of one house."""
+
+    def __init__(self, tag: str, table: str) -> None:
+        self.tag = tag
+        self.table = table
+        self._text = self._listed = ""
+        self._loading = asyncio.Lock()
+
+    async def look(self) -> Seen:
+        """What the host has of links, routes and neighbours."""
+        async with asyncio.TaskGroup() as tasks:
+            shown = [
+                tasks.create_task(_run(*words))
+                for words in (iproute.SHOW_LINKS, *iproute.SHOW_ROUTES, iproute.SHOW_PROXIES)
+            ]
+        seen, *routes, proxies = (each.result() for each in shown)
+        return Seen(
+            iproute.read_links(seen),
+            tuple(route for text in routes for route in iproute.read_routes(text)),
+            iproute.read_proxies(proxies),
+        )
+
+    async def change(self, lines: Sequence[str]) -> None:
+        """Run lines of `iproute` on the host."""
+        if lines:
+            await _run(*iproute.BATCH, stdin=iproute.batch(lines))
+
+    async def guard(self, networks: Sequence[NetworkWanted], *, surely: bool = False) -> None:
+        """Have the table for these networks, none for no networks; `surely` when somebody may have changed it."""
+        async with self._loading:
+            text = self._write(networks)
+            if text == self._text and not (surely and await self._differs()):
+                return
+            await rules.load_on_host(text)
+            self._text, self._listed = text, await self._list()
+
+    async def is_guarded(self, networks: Sequence[NetworkWanted]) -> bool:
+        """Whether the table is there, and as it was made for these networks."""
+        return self._text == self._write(networks) and not await self._differs()
+
+    def _write(self, networks: Sequence[NetworkWanted]) -> str:
+        if not networks:
+            return netfilter.without((self.table,))
+        return netfilter.outside(self.table, self.tag, networks)
+
+    async def _differs(self) -> bool:
+        return self._listed != await self._list()
+
+    async def _list(self) -> str:
+        """The table as the kernel has it; "" where there is none."""
+        try:
+            return await _run("nft", "--stateless", "list", "table", *self.table.split())
+        except ChildFailed:
+            return ""
+
+
+def refuse_overlaps(wanted: NetworkWanted, tag: str, seen: Seen) -> None:
+    """Raise `Conflict` where the host has the network's addresses already, or knows another way to them."""
+    network = wanted.network
+    own = {links.link(tag, network.number), links.own_bridge(tag, network.number)}
+    transit = links.transit(tag, network.number)
+    for link in seen.links.values():
+        if link.ifname not in own and transit.host in {each.partition("/")[0] for each in link.addresses}:
+            raise Conflict(
+                f"{link.ifname} of this host has {transit.host}, which leads to the network",
+                subject=f"network {network.name}",
+                hint="another house has it: move this one to another folder, or delete and create the network again",
+            )
+    if network.mode not in ROUTED:
+        return
+    for subnet in wanted.subnets:
+        for cidr in filter(None, (subnet.cidr, subnet.cidr6)):
+            if (holder := _holder(cidr, own, seen)) is not None:
+                raise Conflict(
+                    f"this host has another way to addresses of {cidr}: {holder}",
+                    subject=f"network {network.name}",
+                    field="cidr",
+                    value=cidr,
+                    hint="take other addresses; `ip route` lists those that are taken",
+                )
+
+
+def _holder(cidr: str, own: set[str], seen: Seen) -> str | None:
+    ours = ip_network(cidr)
+    for route in seen.routes:
+        if route.dst == "default" or route.dev in own:
+            continue
+        other = ip_network(route.dst, strict=False)
+        if other.version == ours.version and other.prefixlen >= _WIDE[other.version] and other.overlaps(ours):
+            return f"{route.dst} by {route.dev}"
+    for link in seen.links.values():
+        for address in link.addresses if link.ifname not in own else ():
+            if ip_interface(address).ip in ours:
+                return f"{address} of {link.ifname}"
+    return None
+
+
+def behind(link: str, seen: Seen) -> set[str]:
+    """The single addresses that the host routes to a link for us: elastic ones."""
+    return {
+        route.dst for route in seen.routes if route.dev == link and route.protocol == PROTOCOL and "/" not in route.dst
+    }
+
+
+async def _run(*argv: str, stdin: str = "") -> str:
+    return (await run(argv, stdin=stdin.encode(), timeout_s=_TIMEOUT_S)).decode()

@@ -1,0 +1,191 @@
+"""The networks of a house on this box, as long as a daemon has them open.
+
+Closing them ends none: they work on, and the next daemon finds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from guesthouse.formats import links, netfilter
+from guesthouse.formats.dnsmasq import Lease
+from guesthouse.host.feed import Feed
+from guesthouse.host.networks import record, selftest, taps
+from guesthouse.host.networks.hostside import HostSide
+from guesthouse.host.networks.namespace import Namespace
+from guesthouse.host.networks.site import Site
+from guesthouse.host.networks.watch import Watch
+from guesthouse.model.errors import Conflict, GuesthouseError
+from guesthouse.model.house import House
+from guesthouse.model.network import Network, NetworkMode, NetworkWanted, Port
+
+_LOG = logging.getLogger(__name__)
+_LOOK_AT_LOGS_S = 10.0
+
+
+class LocalNetworks:
+    """Implements `ports.NetworkHost`."""
+
+    def __init__(self, house: House, reached: Callable[[str], None]) -> None:
+        tag = links.tag_of(house.home.resolve())
+        self.host = HostSide(tag, netfilter.table_of(house.home.resolve()))
+        self._house, self._reached = house, reached
+        self._sites: dict[str, Site] = {}
+        self._news = Feed()
+        self._judges = selftest.Judges()
+        self._hints: dict[str, bool] = {}
+        self._hinted = asyncio.Event()
+        self.watch: Watch | None = None
+
+    async def apply(self, wanted: NetworkWanted) -> None:
+        """Have the network as it is wanted, whatever there was; what is there already is left, and so are connections.
+
+        Raises `Conflict` or `Failed` where this box cannot have it, before anything has changed.
+        """
+        site = self._site(wanted.network)
+        async with site.lock:
+            if wanted.groups:
+                await self._judges.require()
+            _refuse_groups(wanted)
+            await site.apply(wanted, self._others(wanted.network.id))
+            if self.watch is not None:
+                self.watch.attend(wanted.network.id, site.link, site.namespace, site.server.process)
+
+    async def differs(self, wanted: NetworkWanted) -> Sequence[str]:
+        """What of the network is not as it is wanted, in words; nothing when it is."""
+        site = self._site(wanted.network)
+        async with site.lock:
+            return await site.differs(wanted, [*self._others(wanted.network.id), wanted])
+
+    async def remove(self, network: Network) -> None:
+        """Have no such network any more; there is none is as good."""
+        site = self._site(network)
+        async with site.lock:
+            if self.watch is not None:
+                self.watch.leave(network.id)
+            await site.remove(network, self._others(network.id))
+        self._sites.pop(network.id, None)
+
+    async def open_tap(self, wanted: NetworkWanted, port: Port) -> int:
+        """A descriptor of the port's TAP for QEMU to inherit; the caller closes his own. See `taps`."""
+        site = self._site(wanted.network)
+        return taps.open_tap(site.namespace, site.place(wanted, port))
+
+    def leases(self, network: Network) -> list[Lease]:
+        """The addresses that machines of the network have asked for."""
+        return self._site(network).server.leases()
+
+    def namespace(self, network: Network) -> Namespace:
+        """Where the network is: sockets that are opened by `Namespace.enter` are its own."""
+        return self._site(network).namespace
+
+    def follow(self) -> AsyncIterator[str]:
+        """Ids of networks that are no longer as they were applied, from this call on."""
+        return self._news.follow()
+
+    def hint(self, network: str, rules_alone: bool) -> None:
+        """Somebody may have changed a network, or its rules alone; with no id, the house's table on the host."""
+        self._hints[network] = rules_alone and self._hints.get(network, True)
+        self._hinted.set()
+
+    async def heed(self) -> None:
+        """Look at whatever there are hints about, and tell the followers of what is true of them; without end."""
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            hints, self._hints = self._hints, {}
+            for network, rules_alone in hints.items():
+                try:
+                    await (self._look_again(network, rules_alone) if network else self._guard_again())
+                except GuesthouseError as error:
+                    _LOG.warning("a network may not be as it was applied: %s", error)
+
+    async def _look_again(self, network: str, rules_alone: bool) -> None:
+        site = self._sites.get(network)
+        if site is None:
+            return
+        async with site.lock:
+            kept = site.record
+            if kept is None or kept.generation < 0 or (rules_alone and site.has_its_rules()):
+                return
+            found = await site.differs(kept.wanted, [*self._others(network), kept.wanted])
+        if found:
+            _LOG.warning("network %s is not as it was applied: %s", kept.wanted.network.name, "; ".join(found))
+            self._news.tell(network)
+
+    async def _guard_again(self) -> None:
+        """The table on the host is the house's: it is put up again at once, for whatever network."""
+        networks = self._others("")
+        if networks and not await self.host.is_guarded(networks):
+            await self.host.guard(networks, surely=True)
+            _LOG.warning("the table %s was removed by another program; it is there again", self.host.table)
+
+    def adopt(self) -> None:
+        """Know the networks that an earlier daemon has made."""
+        for kept in record.read_all(self._house):
+            self._site(kept.wanted.network).record = kept
+
+    def sites(self) -> dict[str, Site]:
+        """The networks that are known, by id."""
+        return dict(self._sites)
+
+    def _site(self, network: Network) -> Site:
+        site = self._sites.get(network.id)
+        if site is None:
+            site = self._sites[network.id] = Site(self._house, self.host, network, self._reached)
+        return site
+
+    def _others(self, network: str) -> list[NetworkWanted]:
+        """What else is on the host's side, in an order that is always the same."""
+        sites = sorted(self._sites.items())
+        return [site.record.wanted for id, site in sites if id != network and site.record is not None]
+
+
+def _refuse_groups(wanted: NetworkWanted) -> None:
+    if wanted.network.mode is NetworkMode.BRIDGE and any(each.port.groups for each in wanted.ports):
+        raise Conflict(
+            "a network in mode bridge has no groups: whose the addresses are, others decide",
+            subject=f"network {wanted.network.name}",
+            hint="take the groups from its ports, or take a network in mode private",
+        )
+
+
+def _nothing(point: str) -> None:
+    """Nobody tests this daemon."""
+
+
+@contextlib.asynccontextmanager
+async def open_networks(house: House, *, reached: Callable[[str], None] = _nothing) -> AsyncIterator[LocalNetworks]:
+    """The networks of a house, watched as long as the block lasts. Whoever calls holds the house's lock.
+
+    `reached` is called between the steps of `site.POINTS` and `site.REMOVAL_POINTS`.
+    """
+    house.networks.mkdir(mode=0o711, parents=True, exist_ok=True)
+    networks = LocalNetworks(house, reached)
+    networks.adopt()
+    async with asyncio.TaskGroup() as tasks:
+        networks.watch = watch = Watch(tasks, networks.hint)
+        watch.attend_host()
+        background = [tasks.create_task(networks.heed()), tasks.create_task(_look_at_logs(networks))]
+        try:
+            yield networks
+        finally:
+            for task in background:
+                task.cancel()
+            watch.close()
+            for site in networks.sites().values():
+                site.server.forget()
+
+
+async def _look_at_logs(networks: LocalNetworks) -> None:
+    """Guests may have name servers write for ever; their logs keep the end."""
+    while True:
+        for site in networks.sites().values():
+            try:
+                site.server.shorten_log()
+            except OSError as error:
+                _LOG.warning("a log cannot be shortened: %s", error)
+        await asyncio.sleep(_LOOK_AT_LOGS_S)

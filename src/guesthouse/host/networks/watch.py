@@ -1,0 +1,146 @@
+"""Who notices that a network is no longer as it was made: a rule flushed, a link gone, a name server dead.
+
+Rules
+-----
+1. The kernel tells, over sockets opened in each namespace and on the host. Nothing is looked at as long as nothing is
+   told.
+2. What is told is a hint: whoever gets it looks at the network. Our own changes are told too, and cost one look.
+3. Messages that the kernel had to drop (ENOBUFS) are a hint to look at everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from guesthouse.formats import netlink
+from guesthouse.host.machines.process import Process
+from guesthouse.host.networks.namespace import Namespace
+
+_LOG = logging.getLogger(__name__)
+_NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
+_KIND = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+_BYTES = 64 * 1024
+
+
+def listen(family: int, groups: int) -> socket.socket:
+    """A socket on which the kernel tells of this thread's network."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_NETLINK, _KIND, family))
+        listener.bind((0, groups))
+        stack.pop_all()
+    return listener
+
+
+@dataclass
+class _Attended:
+    inode: int
+    sockets: list[socket.socket] = field(default_factory=list)
+    server: Process | None = None
+    mourner: asyncio.Task[None] | None = None
+
+
+class Watch:
+    """Listens for what is lost, and says of what: `hint` gets the network's id, and whether its rules alone."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, hint: Callable[[str, bool], None]) -> None:
+        self._tasks, self._hint = tasks, hint
+        self._loop = asyncio.get_running_loop()
+        self._attended: dict[str, _Attended] = {}
+        self._host: list[socket.socket] = []
+        self._links: dict[int, str] = {}
+
+    def attend_host(self) -> None:
+        """Listen on the host itself; the id in its hints about rules is "". Without the right there are no hints."""
+        try:
+            sockets = [listen(_NETLINK_ROUTE, netlink.LINK_GROUPS), listen(_NETLINK_NETFILTER, netlink.RULE_GROUPS)]
+        except OSError as error:
+            _LOG.warning("nobody tells of changed links and rules: %s", error)
+            return
+        self._host = sockets
+        self._loop.add_reader(sockets[0], self._host_links, sockets[0])
+        self._loop.add_reader(sockets[1], self._host_rules, sockets[1])
+
+    def attend(self, network: str, link: str, namespace: Namespace, server: Process | None) -> None:
+        """Listen in a namespace, and for the end of its name server; it may be another one than before."""
+        with contextlib.suppress(OSError):  # it is just going
+            self._links[socket.if_nametoindex(link)] = network
+        found = self._attended.get(network)
+        if found is None or found.inode != namespace.inode():
+            self.leave(network)
+            found = self._attended[network] = _Attended(namespace.inode(), namespace.enter(_inside))
+            links, rules = found.sockets
+            self._loop.add_reader(links, self._inside_links, network, links)
+            self._loop.add_reader(rules, self._inside_rules, network, rules)
+        if server is not found.server:
+            if found.mourner is not None:
+                found.mourner.cancel()
+            found.server = server
+            found.mourner = self._tasks.create_task(self._mourn(network, server)) if server else None
+
+    def leave(self, network: str) -> None:
+        """Listen no more; not at all is as good."""
+        self._links = {index: each for index, each in self._links.items() if each != network}
+        found = self._attended.pop(network, None)
+        if found is not None:
+            self._close(found.sockets)
+            if found.mourner is not None:
+                found.mourner.cancel()
+
+    def close(self) -> None:
+        """Leave all."""
+        for network in tuple(self._attended):
+            self.leave(network)
+        self._close(self._host)
+        self._host = []
+
+    def _close(self, sockets: list[socket.socket]) -> None:
+        for each in sockets:
+            self._loop.remove_reader(each)
+            each.close()
+
+    async def _mourn(self, network: str, server: Process) -> None:
+        await server.ended.wait()
+        self._hint(network, False)
+
+    def _host_links(self, listener: socket.socket) -> None:
+        data = _read(listener)
+        lost = set(self._links.values()) if data is None else set(map(self._links.get, netlink.disturbed(data)))
+        for network in lost - {None}:
+            self._hint(network or "", False)
+
+    def _host_rules(self, listener: socket.socket) -> None:
+        data = _read(listener)
+        if data is None or netlink.TABLE_LOST in {kind for kind, _ in netlink.messages(data)}:
+            self._hint("", True)
+
+    def _inside_links(self, network: str, listener: socket.socket) -> None:
+        data = _read(listener)
+        if data is None or netlink.disturbed(data):
+            self._hint(network, False)
+
+    def _inside_rules(self, network: str, listener: socket.socket) -> None:
+        data = _read(listener)
+        if data is None or netlink.RULES_CHANGED in {kind for kind, _ in netlink.messages(data)}:
+            self._hint(network, True)
+
+
+def _inside() -> list[socket.socket]:
+    return [listen(_NETLINK_ROUTE, netlink.LINK_GROUPS), listen(_NETLINK_NETFILTER, netlink.RULE_GROUPS)]
+
+
+def _read(listener: socket.socket) -> bytes | None:
+    """What was told; None where something may have been missed."""
+    try:
+        return listener.recv(_BYTES)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.ENOBUFS:
+            return None
+        raise
