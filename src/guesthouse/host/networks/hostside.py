@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from ipaddress import ip_interface, ip_network
 
@@ -10,6 +11,7 @@ from guesthouse.formats import iproute, links, netfilter
 from guesthouse.formats.iproute import PROTOCOL, Seen
 from guesthouse.host.networks import rules
 from guesthouse.host.networks.layout import ROUTED
+from guesthouse.host.networks.namespace import FOLDER
 from guesthouse.host.processes import run
 from guesthouse.model.errors import ChildFailed, Conflict
 from guesthouse.model.network import NetworkWanted
@@ -42,6 +44,12 @@ class HostSide:
             iproute.read_proxies(proxies),
         )
 
+    async def numbers(self) -> set[int]:
+        """The numbers of the house's networks, by what has their names: namespaces, links."""
+        names = (*(path.name for path in FOLDER.glob("*")), *(await self.look()).links)
+        found = (re.fullmatch(rf"gh{self.tag}[-b](\d+)", name) for name in names)
+        return {int(match[1]) for match in found if match}
+
     async def change(self, lines: Sequence[str]) -> None:
         """Run lines of `iproute` on the host."""
         if lines:
@@ -63,7 +71,7 @@ class HostSide:
     def _write(self, networks: Sequence[NetworkWanted]) -> str:
         if not networks:
             return netfilter.without((self.table,))
-        return netfilter.outside(self.table, self.tag, networks)
+        return netfilter.outside(self.table, self.tag, sorted(networks, key=lambda each: each.network.number))
 
     async def _differs(self) -> bool:
         return self._listed != await self._list()

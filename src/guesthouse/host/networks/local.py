@@ -180,6 +180,23 @@ async def open_networks(house: House, *, reached: Callable[[str], None] = _nothi
                 site.server.forget()
 
 
+async def clean(house: House) -> list[str]:
+    """Remove every network of a house, whatever is known of them, and say what was there; nobody has them open.
+
+    What is found by its name alone, of a house whose folder was lost, goes too.
+    """
+    networks = LocalNetworks(house, _nothing)
+    networks.adopt()
+    known = {kept.wanted.network.number: kept.wanted.network for kept in record.read_all(house)}
+    numbers = sorted({*known, *await networks.host.numbers()})
+    for number in numbers:
+        network = known.get(
+            number, Network(id=f"number-{number}", project="", name="", mode=NetworkMode.NAT, number=number)
+        )
+        await networks.remove(network)
+    return [links.namespace(networks.host.tag, number) for number in numbers]
+
+
 async def _look_at_logs(networks: LocalNetworks) -> None:
     """Guests may have name servers write for ever; their logs keep the end."""
     while True:

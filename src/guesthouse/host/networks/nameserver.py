@@ -24,7 +24,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from guesthouse.formats.dnsmasq import (
     ADDRESSES,
@@ -158,12 +158,11 @@ class NameServer:
         if self.runs():
             return
         self.forget()
-        found = await asyncio.to_thread(_search, f"--dhcp-hostsdir={self._folder}/{ADDRESSES}")
-        if found is None:
-            return
-        pid, descriptor, argv, inode = found
-        self.process = Process(pid, descriptor)
-        self._argv = argv if self._namespace.is_there() and inode == self._namespace.inode() else ()
+        inode = self._namespace.inode() if self._namespace.is_there() else -1
+        found = await asyncio.to_thread(_search, f"--dhcp-hostsdir={self._folder}/{ADDRESSES}", inode)
+        if found is not None:
+            self.process = Process(found.pid, found.descriptor)
+            self._argv = found.argv if found.inode == inode else ()
 
     async def _start(self, argv: tuple[str, ...]) -> None:
         if shutil.which(argv[0], path=PROGRAMS) is None:
@@ -230,18 +229,36 @@ async def _end(process: Process) -> None:
     await process.ended.wait()
 
 
-def _search(word: str) -> tuple[int, int, tuple[str, ...], int] | None:
-    """The process with this word in its command line: its pid, a pidfd, its words, and its namespace's inode."""
+class _Found(NamedTuple):
+    """A process: its pid, a pidfd, its words, and the inode of its network namespace."""
+
+    pid: int
+    descriptor: int
+    argv: tuple[str, ...]
+    inode: int
+
+
+def _search(word: str, inode: int) -> _Found | None:
+    """A process with this word in its command line, or a dnsmasq in this namespace."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            if word not in _words(path):
+            if not _is_sought(path, word, inode):
                 continue
             descriptor = os.pidfd_open(int(path.name))
             # Asked again: had the first one ended in between, the pidfd might be of a stranger with its number.
-            if word in (words := _words(path)):
-                return int(path.name), descriptor, words, (path / "ns" / "net").stat().st_ino
+            if _is_sought(path, word, inode):
+                return _Found(int(path.name), descriptor, _words(path), _inode(path))
             os.close(descriptor)
     return None
+
+
+def _is_sought(path: Path, word: str, inode: int) -> bool:
+    words = _words(path)
+    return word in words or (words[:1] == ("dnsmasq",) and _inode(path) == inode)
+
+
+def _inode(path: Path) -> int:
+    return (path / "ns" / "net").stat().st_ino
 
 
 def _words(path: Path) -> tuple[str, ...]:

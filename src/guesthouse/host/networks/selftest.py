@@ -4,8 +4,8 @@ Rules
 -----
 1. It is tried, not looked up: where br_netfilter is not there, or does not work, groups fail open, and nothing says so.
 2. It is tried in a namespace of its own, with frames written to a TAP and read from another: nobody else sees them.
-3. Of two frames sent one after the other, the first of which is to be dropped, the second one arrives: when it is there,
-   the first one either came before it or never comes. So nothing is waited for in vain.
+3. Of two frames sent one after the other the first is to be dropped, and the second arrives: when it is there, the
+   first one either came before it or never comes. So nothing is waited for in vain.
 
 Source: Documentation/networking/bridge.rst, "netfilter"; RFC 791, 768 and 8200 for the frames.
 """
@@ -73,12 +73,12 @@ class Judges:
 
 
 async def wrongly_passed() -> str:
-    """What went through a bridge though a rule drops it, or was dropped though one lets it pass; "" when all is well."""
+    """What passed a bridge though a rule drops it, or was dropped though one lets it pass; "" when all is well."""
     namespace = Namespace(f"gh-trial-{uuid.uuid4().hex[:8]}")
     await namespace.make()
     try:
         with contextlib.suppress(FileNotFoundError):  # then the trial fails, and says so
-            namespace.enter(lambda: [write_sysctl(name, "1") for name in BRIDGED_RULES])
+            namespace.enter(_judge_bridged)
         await namespace.run("nft", "-f", "-", stdin=_RULES)
         lines = (iproute.bridge("br0", "02:67:68:00:00:00"), "link set br0 up")
         await namespace.run(*iproute.BATCH, stdin=iproute.batch(lines))
@@ -89,6 +89,11 @@ async def wrongly_passed() -> str:
             return await asyncio.to_thread(_try, ends)
     finally:
         await namespace.remove()
+
+
+def _judge_bridged() -> None:
+    for name in BRIDGED_RULES:
+        write_sysctl(name, "1")
 
 
 def _try(ends: list[int]) -> str:
@@ -138,7 +143,7 @@ def _frame(version: int, sender: int, source: int, target: int, number: int) -> 
 
 def _sum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
-    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    total: int = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

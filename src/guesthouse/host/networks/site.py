@@ -219,10 +219,10 @@ class Site:
         await self._empty()
         self._reached("emptied")
         await self.namespace.remove()
+        self.record, self.suspect = None, True
         await self._host.guard(others, surely=True)
         self._reached("unnamed")
         record.remove(self._house, network.id)
-        self.record, self.suspect = None, True
         self._reached("forgotten")
 
     async def _empty(self) -> None:

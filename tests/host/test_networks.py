@@ -1,0 +1,114 @@
+"""Networks on a host of their own: who reaches whom, by real TCP; what comes back that others took away."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.host.nets import (
+    ELASTIC,
+    FAR,
+    HOST,
+    OUTSIDE,
+    a_house_with_networks,
+    a_machine,
+    a_network,
+    ask,
+    ip,
+    left,
+    listener,
+    on_a_host,
+    outside,
+    serving,
+)
+
+from guesthouse.model.machine import Forward
+from guesthouse.model.network import NetworkMode
+
+SSH, WEB = 22, 80
+NO = ""
+# Who asks whom where, and what answers: rows of the table in model/network.py, and what follows from it.
+MATRIX = (
+    ("nat-1", OUTSIDE, WEB, f"outside from {HOST}"),
+    ("nat-1", FAR, WEB, f"outside from {HOST}"),
+    ("outside", "10.0.0.11", SSH, NO),
+    ("outside", "10.0.0.12", SSH, NO),
+    ("outside", HOST, 2222, f"nat-1 from {OUTSIDE}"),
+    ("host", HOST, 2222, f"nat-1 from {HOST}"),
+    ("host", "127.0.0.1", 2222, "nat-1 from 100."),
+    ("nat-1", "10.0.0.12", SSH, "nat-2 from 10.0.0.11"),
+    ("nat-1", "10.0.0.1", SSH, "host from 10.0.0.11"),
+    ("nat-1", HOST, SSH, "host from 10"),
+    ("host", "10.0.0.11", SSH, "nat-1 from 100."),
+    ("only-1", OUTSIDE, WEB, NO),
+    ("only-1", FAR, WEB, NO),
+    ("outside", "192.168.56.11", SSH, NO),
+    ("only-1", "192.168.56.12", SSH, "only-2 from 192.168.56.11"),
+    ("only-1", "192.168.56.1", SSH, "host from 192.168.56.11"),
+    ("host", "192.168.56.11", SSH, "only-1 from 100."),
+    ("nat-1", "192.168.56.11", SSH, NO),
+    ("only-1", "10.0.0.11", SSH, NO),
+    ("one-1", OUTSIDE, WEB, f"outside from {ELASTIC}"),
+    ("two-1", OUTSIDE, WEB, f"outside from {HOST}"),
+    ("outside", ELASTIC, SSH, f"one-1 from {OUTSIDE}"),
+    ("one-2", "10.7.0.11", SSH, "one-1 from 10.7.0.12"),
+    ("two-2", "10.7.0.11", SSH, "two-1 from 10.7.0.12"),
+    ("one-1", "10.7.0.1", SSH, NO),
+    ("one-1", HOST, SSH, NO),
+    ("host", "10.7.0.11", SSH, NO),
+    ("nat-1", "10.7.0.11", SSH, NO),
+    ("wire-1", OUTSIDE, WEB, "outside from 203.0.113.61"),
+    ("outside", "203.0.113.61", SSH, f"wire-1 from {OUTSIDE}"),
+    ("wire-1", "203.0.113.62", SSH, "wire-2 from 203.0.113.61"),
+    ("wire-1", HOST, SSH, "host from 203.0.113.61"),
+    ("host", "203.0.113.61", SSH, f"wire-1 from {HOST}"),
+)
+
+
+def test_who_reaches_whom(tmp_path: Path) -> None:
+    async def look() -> None:
+        nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24")
+        only = a_network(2, "only", NetworkMode.HOST_ONLY, "192.168.56.0/24")
+        one = a_network(3, "one", NetworkMode.PRIVATE, "10.7.0.0/24")
+        two = a_network(4, "two", NetworkMode.PRIVATE, "10.7.0.0/24")
+        wire = a_network(5, "wire", NetworkMode.BRIDGE, link="lan0")
+        nat.port(1, forwards=(Forward(host_port=2222, guest_port=SSH),))
+        one.port(1, elastic=ELASTIC)
+        for made, numbers in ((nat, (2,)), (only, (1, 2)), (one, (2,)), (two, (1, 2)), (wire, (1, 2))):
+            for number in numbers:
+                made.port(number)
+        async with outside() as there, a_house_with_networks() as (_, networks):
+            _bridge_the_uplink()
+            machines = {"outside": there, "host": None}
+            for made in (nat, only, one, two, wire):
+                await networks.apply(made.wanted)
+                for asked in made.ports:
+                    own = f"203.0.113.{60 + asked.port.number}/24" if made is wire else ""
+                    machines[asked.machine] = await a_machine(networks, made, asked, own=own)
+            services = {name: listener(each, SSH) for name, each in machines.items() if name != "outside"}
+            async with serving({**services, "outside": listener(there, WEB)}):
+                told = await asyncio.gather(
+                    *(ask(machines[who], to, port, denied=not told) for who, to, port, told in MATRIX)
+                )
+            wrong = [
+                (row, answer)
+                for row, answer in zip(MATRIX, told, strict=True)
+                if not (answer.startswith(row[3]) if row[3] else answer == NO)
+            ]
+            assert wrong == []
+            for made in (nat, only, one, two, wire):
+                assert await networks.differs(made.wanted) == []
+                await networks.remove(made.network)
+            assert left() == []
+
+    on_a_host(tmp_path, look)
+
+
+def _bridge_the_uplink() -> None:
+    """As somebody sets up a host whose machines are to be on its own network."""
+    ip("link", "add", "lan0", "type", "bridge", "forward_delay", "0")
+    ip("address", "delete", f"{HOST}/24", "dev", "wan0")
+    ip("link", "set", "wan0", "master", "lan0")
+    ip("address", "add", f"{HOST}/24", "dev", "lan0")
+    ip("link", "set", "lan0", "mtu", "1450", "up")
+    ip("route", "add", "default", "via", OUTSIDE)
