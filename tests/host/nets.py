@@ -145,11 +145,11 @@ async def a_machine(networks: LocalNetworks, made: Made, asked: PortWanted, *, o
     machine = Namespace(asked.machine)
     await machine.make()
     inside, port = networks.namespace(made.network), asked.port
+    await networks.apply(made.wanted)
     ip(
         "link", "add", "eth0", "address", port.mac, "netns", machine.name,
         "type", "veth", "peer", "name", links.tap(port.number), "netns", inside.name,
     )  # fmt: skip
-    await networks.apply(made.wanted)
     place = networks._site(made.network).place(made.wanted, port)
     ip("link", "set", place.tap, "master", place.bridge, "mtu", str(place.mtu), "up", namespace=inside.name)
     ip("link", "set", "lo", "up", namespace=machine.name)

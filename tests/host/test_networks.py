@@ -81,7 +81,6 @@ def test_who_reaches_whom(tmp_path: Path) -> None:
             _bridge_the_uplink()
             machines = {"outside": there, "host": None}
             for made in (nat, only, one, two, wire):
-                await networks.apply(made.wanted)
                 for asked in made.ports:
                     own = f"203.0.113.{60 + asked.port.number}/24" if made is wire else ""
                     machines[asked.machine] = await a_machine(networks, made, asked, own=own)
