@@ -118,7 +118,7 @@ def _base(wanted: NetworkWanted, tag: str) -> Part:
     chains = (
         Chain(TABLE, "services", _SERVICES),
         Chain(TABLE, "prerouting", groups.LEAVING, _hook("filter", "prerouting", "mangle", "accept")),
-        Chain(TABLE, "input", _INPUT, _hook("filter", "input", "filter", "drop")),
+        Chain(TABLE, "input", tuple(_input(mode)), _hook("filter", "input", "filter", "drop")),
         Chain(TABLE, "forward", tuple(_forward(mode, ends)), _hook("filter", "forward", "filter", "drop")),
         Chain(TABLE, "dstnat", tuple(_dstnat(mode, ends)), _hook("nat", "prerouting", "dstnat", "accept")),
         Chain(TABLE, "srcnat", tuple(_srcnat(mode, ends)), _hook("nat", "postrouting", "srcnat", "accept")),
@@ -128,6 +128,13 @@ def _base(wanted: NetworkWanted, tag: str) -> Part:
 
 def _hook(kind: str, hook: str, priority: str, policy: str) -> str:
     return f"type {kind} hook {hook} priority {priority}; policy {policy};"
+
+
+def _input(mode: NetworkMode) -> Iterator[str]:
+    yield from _INPUT
+    if mode in _HOST_IS_REACHED:
+        # The host itself asks for the names of those that it reaches.
+        yield f"iifname {_UP} meta l4proto {{ tcp, udp }} th dport 53 accept"
 
 
 def _forward(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
