@@ -75,6 +75,11 @@ class NameServer:
         elif gone:
             self.process.send(signal.SIGHUP)
 
+    async def pid(self) -> int | None:
+        """The process that serves this folder, in whatever namespace; None when none does."""
+        await self._find()
+        return self.process.pid if self.process is not None else None
+
     def runs(self) -> bool:
         """Whether the one that we know of runs."""
         return self.process is not None and not self.process.ended.is_set()

@@ -48,12 +48,16 @@ class Namespace:
         """By which the kernel tells one namespace from another."""
         return self.path.stat().st_ino
 
-    async def make(self) -> None:
-        """Have it; there already is as good. Raises `ChildFailed` without the right to."""
+    async def make(self, resident: int | None = None) -> None:
+        """Have it; there already is as good. Raises `ChildFailed` without the right to.
+
+        With a `resident`, a process that is in it, only the name was lost: it is given again.
+        """
         if self.is_there():
             return
         await self.remove()
-        await run(["ip", "netns", "add", self.name], timeout_s=_TIMEOUT_S)
+        words = ("add", self.name) if resident is None else ("attach", self.name, str(resident))
+        await run(["ip", "netns", *words], timeout_s=_TIMEOUT_S)
 
     async def remove(self) -> None:
         """Have no such name."""

@@ -70,7 +70,7 @@ class Site:
         refuse_overlaps(wanted, self._host.tag, view.host)
         self._remember(Record(wanted))
         self._reached("recorded")
-        await self.namespace.make()
+        await self.namespace.make(None if self.namespace.is_there() else await self.server.pid())
         self._reached("named")
         self.namespace.enter(lambda: _settle(layout.inside_settings(wanted)))
         self._reached("settled")
