@@ -91,6 +91,7 @@ class Site:
 
     async def differs(self, wanted: NetworkWanted, networks: Sequence[NetworkWanted]) -> list[str]:
         """What is not as it is wanted, in words. The caller holds `lock`."""
+        self.suspect = True
         if not self.namespace.is_there():
             return [f"there is no network namespace {self.namespace.name}"]
         found: list[str] = []
