@@ -80,9 +80,16 @@ class Machine:
 
 @contextmanager
 def running(
-    image: BuiltImage, options: Sequence[str] = (), memory_mib: int = 128, append: str = ""
+    image: BuiltImage,
+    options: Sequence[str] = (),
+    memory_mib: int = 128,
+    append: str = "",
+    inherited: Sequence[int] = (),
 ) -> Iterator[Machine]:
-    """Start a machine of an image on TCG, by direct kernel boot if it has a kernel; it is killed with the block."""
+    """Start a machine of an image on TCG, by direct kernel boot if it has a kernel; it is killed with the block.
+
+    `inherited` are descriptors that the options name.
+    """
     pairs = {name: socket.socketpair() for name in ("console", "report", "agent", "qmp")}
     fds = {name: theirs.fileno() for name, (_, theirs) in pairs.items()}
     argv = [
@@ -94,7 +101,7 @@ def running(
         *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
         *("-device", "virtio-rng-pci", *options),
     ]
-    process = subprocess.Popen(argv, pass_fds=list(fds.values()), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(argv, pass_fds=[*fds.values(), *inherited], stdin=subprocess.DEVNULL)
     try:
         for _, theirs in pairs.values():
             theirs.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class House:
-    """The paths of a house: `home` holds what must last, `runtime` the socket and the lock."""
+    """The paths of a house: `home` holds what must last, `runtime` the socket, and what goes when the host ends."""
 
     home: Path
     runtime: Path
@@ -68,7 +68,7 @@ class House:
     @property
     def networks(self) -> Path:
         """One folder a network, named by its id: what is known of it, and its name server's files."""
-        return self.home / "networks"
+        return self.runtime / "networks"
 
     @property
     def cache(self) -> Path:

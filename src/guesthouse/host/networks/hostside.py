@@ -66,7 +66,8 @@ class HostSide:
 
     async def is_guarded(self, networks: Sequence[NetworkWanted]) -> bool:
         """Whether the table is there, and as it was made for these networks."""
-        return self._text == self._write(networks) and not await self._differs()
+        async with self._loading:
+            return self._text == self._write(networks) and not await self._differs()
 
     def _write(self, networks: Sequence[NetworkWanted]) -> str:
         if not networks:

@@ -144,9 +144,8 @@ class Site:
         return Place(links.tap(port.number), layout.bridge_of(wanted, port.subnet), self._mtu)
 
     async def _change_ports(self, before: NetworkWanted, wanted: NetworkWanted) -> None:
-        """The short way, see rule 2."""
+        """The short way, see rule 2. Cut off in the middle, the generation that is kept is no longer the kernel's."""
         text = _change(before, wanted, self._host.tag)
-        self._remember(Record(wanted))
         generation = await rules.load(self.namespace, text) if text else self.namespace.enter(rules.generation)
         await self._serve(wanted)
         self._remember(Record(wanted, generation))
@@ -240,9 +239,25 @@ def _inside(wanted: NetworkWanted, tag: str) -> str:
 
 def _change(before: NetworkWanted, wanted: NetworkWanted, tag: str) -> str:
     if wanted.network.mode is not NetworkMode.BRIDGE:
-        return netfilter.change(before, wanted, tag)
+        return netfilter.change(*_differing(before, wanted), tag)
     text = bridged.inside(wanted)
     return "" if text == bridged.inside(before) else text
+
+
+def _differing(before: NetworkWanted, wanted: NetworkWanted) -> tuple[NetworkWanted, NetworkWanted]:
+    """Both without the ports that are the same in them: a thousand need not be written to tell the one that is not.
+
+    Of each set of groups one port stays, for the set's chains are there as long as any port has it.
+    """
+    old, new = {each.port.id: each for each in before.ports}, {each.port.id: each for each in wanted.ports}
+    same = {id: each for id, each in new.items() if old.get(id) == each}
+    kept = {each.port.groups: id for id, each in same.items()}.values()
+    gone = same.keys() - kept
+
+    def lean(whole: NetworkWanted) -> NetworkWanted:
+        return msgspec.structs.replace(whole, ports=tuple(each for each in whole.ports if each.port.id not in gone))
+
+    return lean(before), lean(wanted)
 
 
 def _essence(network: Network) -> Network:
