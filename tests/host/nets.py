@@ -59,13 +59,18 @@ async def outside() -> AsyncIterator[Namespace]:
     there = Namespace("outside")
     await there.make()
     ip("link", "add", "wan0", "mtu", "1450", "type", "veth", "peer", "name", "eth0", "netns", "outside")
-    for words in (("address", "add", f"{HOST}/24", "dev", "wan0"), ("link", "set", "wan0", "up")):
+    for words in (
+        ("address", "add", f"{HOST}/24", "dev", "wan0"),
+        ("address", "add", f"{HOST6}/64", "dev", "wan0", "nodad"),
+        ("link", "set", "wan0", "up"),
+    ):
         ip(*words)
     for words in (
         ("link", "set", "lo", "up"),
         ("link", "set", "eth0", "mtu", "1450", "up"),
         ("address", "add", f"{OUTSIDE}/24", "dev", "eth0"),
         ("address", "add", f"{FAR}/32", "dev", "lo"),
+        ("address", "add", f"{OUTSIDE6}/64", "dev", "eth0", "nodad"),
         *(("route", "add", cidr, "via", HOST) for cidr in ("10.0.0.0/16", "192.168.56.0/24", "100.64.0.0/10")),
     ):
         ip(*words, namespace="outside")
@@ -161,6 +166,7 @@ async def a_machine(networks: LocalNetworks, made: Made, asked: PortWanted, *, o
         ip("route", "add", "default", "via", subnet.gateway, namespace=machine.name)
     if subnet is not None and port.address6:
         ip("address", "add", f"{port.address6}/64", "dev", "eth0", "nodad", namespace=machine.name)
+        ip("route", "add", "default", "via", subnet.gateway6, namespace=machine.name)
     return machine
 
 
@@ -168,7 +174,7 @@ def listener(namespace: Namespace | None, port: int, family: socket.AddressFamil
     """A TCP socket in a namespace, of the host itself by None, at all its addresses."""
 
     def make() -> socket.socket:
-        sock = socket.create_server(("", port), family=family)
+        sock = socket.create_server(("", port), family=family, dualstack_ipv6=family is socket.AF_INET6)
         sock.setblocking(False)
         return sock
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from socket import AF_INET6
 
 from tests.host.nets import (
     ELASTIC,
     FAR,
     HOST,
+    HOST6,
     OUTSIDE,
+    OUTSIDE6,
     a_house_with_networks,
     a_machine,
     a_network,
@@ -22,11 +26,14 @@ from tests.host.nets import (
     serving,
 )
 
+from guesthouse.host.networks.layout import FORWARDING6
+from guesthouse.host.networks.namespace import Namespace, write_sysctl
 from guesthouse.model.machine import Forward
 from guesthouse.model.network import NetworkMode
 
 SSH, WEB = 22, 80
 NO = ""
+Row = tuple[str, str, int, str]
 # Who asks whom where, and what answers: rows of the table in model/network.py, and what follows from it.
 MATRIX = (
     ("nat-1", OUTSIDE, WEB, f"outside from {HOST}"),
@@ -86,21 +93,69 @@ def test_who_reaches_whom(tmp_path: Path) -> None:
                     machines[asked.machine] = await a_machine(networks, made, asked, own=own)
             services = {name: listener(each, SSH) for name, each in machines.items() if name != "outside"}
             async with serving({**services, "outside": listener(there, WEB)}):
-                told = await asyncio.gather(
-                    *(ask(machines[who], to, port, denied=not told) for who, to, port, told in MATRIX)
-                )
-            wrong = [
-                (row, answer)
-                for row, answer in zip(MATRIX, told, strict=True)
-                if not (answer.startswith(row[3]) if row[3] else answer == NO)
-            ]
-            assert wrong == []
+                assert await _wrong(MATRIX, machines) == []
             for made in (nat, only, one, two, wire):
                 assert await networks.differs(made.wanted) == []
                 await networks.remove(made.network)
             assert left() == []
 
     on_a_host(tmp_path, look)
+
+
+MATRIX6 = (
+    ("nat-1", OUTSIDE6, WEB, f"outside from {HOST6}"),
+    ("outside", HOST6, 2222, f"nat-1 from {OUTSIDE6}"),
+    ("outside", "fd00:1::b", SSH, NO),
+    ("nat-1", "fd00:1::c", SSH, "nat-2 from fd00:1::b"),
+    ("nat-1", "fd00:1::1", SSH, "host from fd00:1::b"),
+    ("host", "fd00:1::b", SSH, "nat-1 from fd"),
+    ("only-1", OUTSIDE6, WEB, NO),
+    ("only-1", "fd00:2::1", SSH, "host from fd00:2::b"),
+    ("host", "fd00:2::b", SSH, "only-1 from fd"),
+    ("one-1", OUTSIDE6, WEB, f"outside from {HOST6}"),
+    ("one-1", "fd00:7::c", SSH, "one-2 from fd00:7::b"),
+    ("two-1", "fd00:7::c", SSH, "two-2 from fd00:7::b"),
+    ("host", "fd00:7::b", SSH, NO),
+    ("one-1", HOST6, SSH, NO),
+    ("nat-1", "fd00:2::b", SSH, NO),
+)
+
+
+def test_who_reaches_whom_by_ipv6(tmp_path: Path) -> None:
+    async def look() -> None:
+        nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24", "fd00:1::/64")
+        only = a_network(2, "only", NetworkMode.HOST_ONLY, "192.168.56.0/24", "fd00:2::/64")
+        one = a_network(3, "one", NetworkMode.PRIVATE, "10.7.0.0/24", "fd00:7::/64")
+        two = a_network(4, "two", NetworkMode.PRIVATE, "10.7.0.0/24", "fd00:7::/64")
+        nat.port(1, forwards=(Forward(host_port=2222, guest_port=SSH),))
+        for made, numbers in ((nat, (2,)), (only, (1,)), (one, (1, 2)), (two, (1, 2))):
+            for number in numbers:
+                made.port(number)
+        async with outside() as there, a_house_with_networks() as (_, networks):
+            # A host's owner does this, see `guest host check`: we do not.
+            write_sysctl(FORWARDING6, "1")
+            machines = {"outside": there, "host": None}
+            for made in (nat, only, one, two):
+                for asked in made.ports:
+                    machines[asked.machine] = await a_machine(networks, made, asked)
+            services = {name: listener(each, SSH, AF_INET6) for name, each in machines.items() if name != "outside"}
+            async with serving({**services, "outside": listener(there, WEB, AF_INET6)}):
+                assert await _wrong(MATRIX6, machines) == []
+            for made in (nat, only, one, two):
+                assert await networks.differs(made.wanted) == []
+
+    on_a_host(tmp_path, look)
+
+
+async def _wrong(matrix: Iterable[Row], machines: Mapping[str, Namespace | None]) -> list[tuple[Row, str]]:
+    """The rows that do not hold, with what was answered."""
+    matrix = tuple(matrix)
+    told = await asyncio.gather(*(ask(machines[who], to, port, denied=not told) for who, to, port, told in matrix))
+    return [
+        (row, answer)
+        for row, answer in zip(matrix, told, strict=True)
+        if not (answer.startswith(row[3]) if row[3] else answer == NO)
+    ]
 
 
 def _bridge_the_uplink() -> None:
