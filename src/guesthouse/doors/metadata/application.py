@@ -1,0 +1,170 @@
+"""From a request and where it came from to its answer: who asks, what everybody is refused, which dialect is meant.
+
+Rules
+-----
+1. Who is not known where he stands gets 404, whatever he asks: nobody learns who is.
+2. What `RULES` say is refused in every dialect, before it looks at the request.
+3. An answer passes as few routers as the machine's options say, also that to a request which was refused.
+4. What nobody foresaw is logged whole and told as 500 without a word of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+
+from guesthouse.doors.metadata import azure, ec2, gce
+from guesthouse.doors.metadata.identity import Identity
+from guesthouse.doors.metadata.messages import Answer, Call, Request
+from guesthouse.doors.metadata.tokens import Tokens
+from guesthouse.model.errors import GuesthouseError
+from guesthouse.model.metadata import Asked, Dialect
+
+NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"})
+"""What the clouds call their service; their programs ask by these names."""
+
+_log = logging.getLogger(__name__)
+
+
+class Register(Protocol):
+    """Knows the machines."""
+
+    async def who(self, network: str, address: str) -> Asked | None:
+        """The machine with a NIC on the network (an id) that has this address, as `ipaddress` writes it."""
+
+    def watch(self, machine: str) -> AsyncIterator[None]:
+        """An item at once, then one whenever what `who` says of the machine may be another: a hint to look."""
+
+
+class Asker(NamedTuple):
+    """Where a request comes from. `mark` is the connection's, 0 where the kernel gave it none.
+
+    `pace` is waited for before the machine is looked up once more.
+    """
+
+    network: str
+    address: str
+    mark: int
+    pace: Callable[[], Awaitable[None]]
+
+
+class Reply(NamedTuple):
+    """An answer, and how many routers it may pass, less one; 0 leaves that to the host."""
+
+    answer: Answer
+    hops: int = 0
+
+
+class Rule(NamedTuple):
+    """What everybody is refused: with which status, what that is for people, and whether a request is such."""
+
+    status: int
+    about: str
+    breaks: Callable[[Request, Asked, Dialect], bool]
+
+
+def _has_foreign_name(request: Request) -> bool:
+    """A web page can have a name of its own lead here (DNS rebinding); an address or the clouds' names it cannot."""
+    if request.host in NAMES or not request.host:
+        return False
+    try:
+        ip_address(request.host)
+    except ValueError:
+        return True
+    return False
+
+
+RULES = (
+    Rule(403, "the service is off for this machine", lambda request, asked, dialect: not asked.options.enabled),
+    Rule(403, "the machine's options leave this dialect out",
+         lambda request, asked, dialect: dialect not in asked.options.dialects),
+    Rule(403, "`X-Forwarded-For` tells of a proxy, which would ask for somebody else",
+         lambda request, asked, dialect: "x-forwarded-for" in request.headers),
+    Rule(403, f"`Host` is neither an address nor one of {', '.join(sorted(NAMES))}",
+         lambda request, asked, dialect: _has_foreign_name(request)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """How a dialect is known, and who answers in it."""
+
+    dialect: Dialect
+    is_meant: Callable[[Request], bool]
+    answer: Callable[[Call], Answer]
+    refusal: Callable[[int, str], Answer]
+
+
+SPOKEN = (
+    Spoken(Dialect.GCE, gce.is_meant, gce.answer, gce.refusal),
+    Spoken(Dialect.AZURE, azure.is_meant, azure.answer, azure.refusal),
+    Spoken(Dialect.EC2, lambda request: True, ec2.answer, ec2.refusal),
+)
+
+
+class Application:
+    """Answers requests; `clock` gives the seconds since the epoch."""
+
+    def __init__(
+        self, register: Register, tokens: Tokens, identity: Identity | None, clock: Callable[[], float]
+    ) -> None:
+        self._register = register
+        self._tokens = tokens
+        self._identity = identity
+        self._clock = clock
+
+    async def answer(self, request: Request, asker: Asker) -> Reply:
+        """The answer, at once or when what is waited for has come."""
+        try:
+            return await self._answer(request, asker)
+        except GuesthouseError as error:
+            _log.warning("metadata: %s cannot be answered: %s", request.path, error)
+            return Reply(Answer(503, b"503 ask again later\n"))
+        except Exception:
+            _log.exception("metadata: %s %s went wrong in an unforeseen way", request.method, request.path)
+            return Reply(Answer(500, b"500 something went wrong\n"))
+
+    async def _answer(self, request: Request, asker: Asker) -> Reply:
+        spoken = next(each for each in SPOKEN if each.is_meant(request))
+        asked = await self._who(asker)
+        if asked is None:
+            return Reply(spoken.refusal(404, "nobody is known here"))
+        reply = self._now(request, asked, spoken)
+        wait = gce.wait_of(request.query) if reply.answer.etag else None
+        if wait is None or (wait.last_etag and wait.last_etag != reply.answer.etag):
+            return reply
+        return await self._changed(request, asker, asked.machine, reply, wait.timeout_s)
+
+    async def _changed(self, request: Request, asker: Asker, machine: str, reply: Reply, timeout_s: int) -> Reply:
+        """The answer when it is another one, or the same when the time is over."""
+        spoken, last = SPOKEN[0], reply.answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for _ in self._register.watch(machine):
+                    asked = await self._who(asker)
+                    if asked is None or asked.machine != machine:
+                        return Reply(spoken.refusal(404, "nobody is known here"))
+                    reply = self._now(request, asked, spoken)
+                    if reply.answer.etag != last.etag:
+                        break
+                    await asker.pace()
+        except TimeoutError:
+            pass
+        return reply
+
+    async def _who(self, asker: Asker) -> Asked | None:
+        """Who asks, where the kernel's word on it is the same."""
+        asked = await self._register.who(asker.network, asker.address)
+        nic = asked.nic_at(asker.address) if asked is not None else None
+        return asked if nic is not None and asker.mark in (0, nic.number) else None
+
+    def _now(self, request: Request, asked: Asked, spoken: Spoken) -> Reply:
+        hops = asked.options.hop_limit
+        for rule in RULES:
+            if rule.breaks(request, asked, spoken.dialect):
+                return Reply(spoken.refusal(rule.status, rule.about), hops)
+        return Reply(spoken.answer(Call(request, asked, self._clock(), self._tokens, self._identity)), hops)
