@@ -84,12 +84,12 @@ def _user_data(asked: Asked) -> str:
 COMPUTE = (
     Row("azEnvironment", lambda a: "Guesthouse", "this is no cloud of Microsoft's", "2018-10-01"),
     Row("customData", lambda a: "", "never told, as in Azure", "2019-02-01"),
-    Row("location", lambda a: a.region, "region", "2017-04-02"),
-    Row("name", lambda a: a.name, "name", "2017-04-02"),
+    Row("location", lambda a: a.region, "region", "2017-03-01"),
+    Row("name", lambda a: a.name, "name", "2017-03-01"),
     Row("osProfile/adminUsername", lambda a: a.login, "the user for whom the keys are", "2020-07-15"),
     Row("osProfile/computerName", lambda a: a.name, "name", "2020-07-15"),
     Row("osProfile/disablePasswordAuthentication", lambda a: "true", "SSH takes keys only", "2020-10-01"),
-    Row("osType", lambda a: "Linux", "what most guests are", "2017-04-02"),
+    Row("osType", lambda a: "Linux", "what most guests are", "2017-03-01"),
     Row("provider", lambda a: "Microsoft.Compute", "as resource ids are written", "2018-10-01"),
     Row("publicKeys/{key}/keyData", lambda a, key: key.public, "each SSH public key", "2018-04-02"),
     Row("publicKeys/{key}/path", lambda a, key: f"/home/{a.login or 'azureuser'}/.ssh/authorized_keys",
@@ -108,19 +108,19 @@ COMPUTE = (
         "labels, where the machine may read them", "2017-08-01"),
     Row("tagsList", _tags_list, "the same", "2019-06-04"),
     Row("userData", _user_data, "user-data in base64", "2021-01-01"),
-    Row("vmId", lambda a: a.machine, "the machine's id", "2017-04-02"),
-    Row("vmSize", type_of, "size", "2017-04-02"),
+    Row("vmId", lambda a: a.machine, "the machine's id", "2017-03-01"),
+    Row("vmSize", type_of, "size", "2017-03-01"),
     Row("zone", lambda a: a.zone, "zone", "2017-12-01"),
 )  # fmt: skip
 NETWORK = (
-    Row("ipv4/ipAddress/{ipv4}/privateIpAddress", lambda a, nic, address: address, "address", "2017-04-02"),
-    Row("ipv4/ipAddress/{ipv4}/publicIpAddress", lambda a, nic, address: nic.public, "elastic address", "2017-04-02"),
+    Row("ipv4/ipAddress/{ipv4}/privateIpAddress", lambda a, nic, address: address, "address", "2017-03-01"),
+    Row("ipv4/ipAddress/{ipv4}/publicIpAddress", lambda a, nic, address: nic.public, "elastic address", "2017-03-01"),
     Row("ipv4/subnet/{subnet}/address", lambda a, nic, cidr: str(ip_network(cidr).network_address),
-        "the subnet's first address", "2017-04-02"),
+        "the subnet's first address", "2017-03-01"),
     Row("ipv4/subnet/{subnet}/prefix", lambda a, nic, cidr: str(ip_network(cidr).prefixlen), "and its bits",
-        "2017-04-02"),
-    Row("ipv6/ipAddress/{ipv6}/privateIpAddress", lambda a, nic, address: address, "IPv6 address", "2017-04-02"),
-    Row("macAddress", lambda a, nic: nic.mac.replace(":", "").upper(), "MAC address", "2017-04-02"),
+        "2017-03-01"),
+    Row("ipv6/ipAddress/{ipv6}/privateIpAddress", lambda a, nic, address: address, "IPv6 address", "2017-03-01"),
+    Row("macAddress", lambda a, nic: nic.mac.replace(":", "").upper(), "MAC address", "2017-03-01"),
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ REQUEST_S, REPLY_S = 5.0, 20.0
 MAX_HEAD_BYTES, MAX_BODY_BYTES = 8 * 1024, 4 * 1024
 _PIECE_BYTES = 64 * 1024
 _READ_BYTES = 4096
+_VERSIONS = (b"1.0", b"1.1")
 
 Answering = Callable[[Request], Awaitable[Reply]]
 
@@ -86,6 +87,8 @@ class Conversation:
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
+        if head.http_version not in _VERSIONS:
+            raise _Refused(505)
         left = MAX_BODY_BYTES
         while isinstance(event := await self._event(), h11.Data):
             left -= len(event.data)

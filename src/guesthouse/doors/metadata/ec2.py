@@ -88,7 +88,7 @@ def _tree(asked: Asked, identity: Identity | None, version: str) -> Folder:
 
 
 def _listing(folder: Folder, *, bare: bool) -> bytes:
-    names = folder.entries if folder.each else sorted(folder.entries)
+    names = folder.entries if folder.labels else sorted(folder.entries)
     lines = (
         folder.labels.get(name) or (f"{name}/" if _is_folder(folder, name) and not bare else name) for name in names
     )

@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-_LIFETIME = timedelta(days=3650)
-_CLOCK_SKEW = timedelta(hours=1)
 _KEPT = 4096
-_KEY_BITS = 2048
 
 
 class Signature(Enum):
@@ -69,29 +66,6 @@ class Identity:
         builder = pkcs7.PKCS7SignatureBuilder().set_data(document)
         signed = builder.add_signer(self._certificate, self._key, hashes.SHA256())
         return signed.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary])
-
-
-def make_identity(now: datetime) -> tuple[bytes, bytes]:
-    """A new key with a certificate signed by itself (X.509 version 3, RFC 5280), as PEM: certificate, key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "guesthouse machine identities")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(serialization.Encoding.PEM), pem
 
 
 def utc(seconds: float) -> str:
