@@ -45,9 +45,11 @@ class Book:
         self.looked = 0
 
     def write(self, network: str, address: str, asked: Asked) -> None:
-        """Have a machine there, with that address."""
-        nic = msgspec.structs.replace(asked.nics[0], address=address)
-        self._machines[network, address] = msgspec.structs.replace(asked, nics=(nic, *asked.nics[1:]))
+        """Have a machine there; one that has not that address gets it for that of its first NIC."""
+        if asked.nic_at(address) is None:
+            nic = msgspec.structs.replace(asked.nics[0], address=address)
+            asked = msgspec.structs.replace(asked, nics=(nic, *asked.nics[1:]))
+        self._machines[network, address] = asked
         for watch in self._watches:
             watch.set()
 
