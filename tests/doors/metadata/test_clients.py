@@ -161,6 +161,7 @@ async def cloud_init_found(guest: Guest, environment: dict[str, str], which: str
     return await found(guest, "cloud_init", which, str(folder), environment=environment)
 
 
+@pytest.mark.vm
 def test_cloud_inits_source_for_ec2(on_its_own: Alone, cloud_init: dict[str, str], tmp_path: Path) -> None:
     async def look() -> None:
         async with a_machine() as guest:
@@ -181,6 +182,7 @@ def test_cloud_inits_source_for_ec2(on_its_own: Alone, cloud_init: dict[str, str
     on_its_own(look)
 
 
+@pytest.mark.vm
 def test_cloud_inits_source_for_compute_engine(on_its_own: Alone, cloud_init: dict[str, str], tmp_path: Path) -> None:
     async def look() -> None:
         async with a_machine() as guest:
@@ -195,6 +197,7 @@ def test_cloud_inits_source_for_compute_engine(on_its_own: Alone, cloud_init: di
     on_its_own(look)
 
 
+@pytest.mark.vm
 def test_what_cloud_inits_source_for_azure_asks_here(
     on_its_own: Alone, cloud_init: dict[str, str], tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ async def test_head_has_the_headers_of_get(place: Place, target: str) -> None:
         (b"OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
         (b"CONNECT example.org:443 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD no-path HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
         (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-A: b\r\n" * 3000 + b"\r\n", 431),
         (b"PUT / HTTP/1.0\r\nContent-Length: 5000\r\n\r\n" + b"a" * 5000, 413),

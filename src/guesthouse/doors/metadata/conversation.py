@@ -51,6 +51,7 @@ class Conversation:
         self._writer = writer
         self._answer = answer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._wants_body = True
 
     async def hold(self) -> None:
         """Hold the conversation to its end. What is written has then been taken by the kernel, or is given up."""
@@ -77,16 +78,18 @@ class Conversation:
         reply = await self._patiently(request) if gce.wait_of(request.query) else await self._answer(request)
         if reply is None:
             return False
-        await self._send(request.method, reply)
+        await self._send(reply)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     # --- in --------------------------------------------------------------------------------------------------
 
     async def _request(self) -> Request | None:
         """The next request, when all of it has come; None when the guest hangs up."""
+        self._wants_body = True
         head = await self._event()
         if not isinstance(head, h11.Request):
             return None
+        self._wants_body = head.method != b"HEAD"
         if head.http_version not in _VERSIONS:
             raise _Refused(505)
         left = MAX_BODY_BYTES
@@ -129,9 +132,9 @@ class Conversation:
     async def _refuse(self, status: int) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             answer = Answer(status, f"{status}\n".encode(), headers=(("Connection", "close"),))
-            await self._send("", Reply(answer))
+            await self._send(Reply(answer))
 
-    async def _send(self, method: str, reply: Reply) -> None:
+    async def _send(self, reply: Reply) -> None:
         answer = reply.answer
         if reply.hops:
             _limit_hops(self._writer, reply.hops)
@@ -143,7 +146,7 @@ class Conversation:
         ]
         async with asyncio.timeout(REPLY_S):
             self._write(self._http.send(h11.Response(status_code=answer.status, headers=headers)))
-            body = answer.body if method != "HEAD" else b""
+            body = answer.body if self._wants_body else b""
             for start in range(0, len(body), _PIECE_BYTES):
                 self._write(self._http.send(h11.Data(data=body[start : start + _PIECE_BYTES])))
                 await self._writer.drain()
@@ -160,5 +163,4 @@ def _limit_hops(writer: StreamWriter, hops: int) -> None:
     sock: socket.socket = writer.get_extra_info("socket")
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)  # on a socket of IPv6 for peers of IPv4
