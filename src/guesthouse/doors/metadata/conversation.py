@@ -125,7 +125,7 @@ class Conversation:
         finally:
             for each in (answering, leaving):
                 each.cancel()
-            await asyncio.wait((answering, leaving))
+            await asyncio.gather(answering, leaving, return_exceptions=True)
 
     # --- out -------------------------------------------------------------------------------------------------
 

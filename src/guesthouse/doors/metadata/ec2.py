@@ -53,14 +53,16 @@ _WHY = {
 def _session(call: Call) -> Answer:
     if call.request.method != "PUT":
         return refusal(405, headers=(("Allow", "PUT"),))
-    ttl = call.request.headers.get(TTL_HEADER, "")
-    if (
-        not (ttl.isascii() and ttl.isdigit() and len(ttl) <= len(str(MAX_TTL_S)))
-        or not MIN_TTL_S <= int(ttl) <= MAX_TTL_S
-    ):
+    ttl_s = _seconds(call.request.headers.get(TTL_HEADER, ""))
+    if not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
         return refusal(400)
-    token = call.tokens.make(call.asked.machine, call.now, int(ttl))
-    return Answer(200, token.encode(), headers=((TTL_HEADER, str(int(ttl))),))
+    token = call.tokens.make(call.asked.machine, call.now, ttl_s)
+    return Answer(200, token.encode(), headers=((TTL_HEADER, str(ttl_s)),))
+
+
+def _seconds(text: str) -> int:
+    """A whole number of seconds; 0 of what is none, or far too large."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TTL_S)) else 0
 
 
 def _document(call: Call, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

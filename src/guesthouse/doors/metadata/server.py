@@ -30,7 +30,8 @@ from guesthouse.doors.metadata.messages import Request
 from guesthouse.doors.metadata.tokens import Tokens
 
 PORT = 80
-_BACKLOG = 64
+_QUEUE, _AT_ONCE = 4096, 64
+"""How many connections may wait to be accepted, and how many are before others get their turn."""
 _log = logging.getLogger(__name__)
 
 
@@ -75,8 +76,10 @@ class MetadataService:
         for sock in sockets:
             sock.setblocking(False)
             arrived = partial(self._arrived, network, served)
-            server = await asyncio.start_server(arrived, sock=sock, limit=MAX_HEAD_BYTES, backlog=_BACKLOG)
+            server = await asyncio.start_server(arrived, sock=sock, limit=MAX_HEAD_BYTES, backlog=_AT_ONCE)
             served.servers.append(server)
+            # asyncio takes one number for both; a queue that is full would have others' connections wait a second.
+            sock.listen(_QUEUE)
 
     async def close(self, network: str) -> None:
         """Serve the network no more; as good where it is not served."""
@@ -101,6 +104,8 @@ class MetadataService:
         if peer is None or self._networks.get(network) is not served or not self.limits.enter((network, peer[0])):
             writer.transport.abort()
             return
+        # asyncio does so itself only where the listening socket was made with a protocol number.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         talk = self._tasks.create_task(self._talk(network, peer[0], reader, writer))
         served.talks.add(talk)
         talk.add_done_callback(partial(self._left, served, (network, peer[0]), writer))
