@@ -234,7 +234,7 @@ async def connect(street: Street, cell: Cell) -> str | None:
 
 
 async def look(street: Street, cells: Sequence[Cell]) -> dict[Cell, str | None]:
-    """What is heard in each cell. Who is to hear nothing begins first, and has time until all others have heard twice."""
+    """What is heard in each cell. Who is to hear nothing begins first, and has time until all others heard twice."""
     first = [cell for cell in cells if cell.heard is None]
     asked = {cell: asyncio.ensure_future(connect(street, cell)) for cell in first}
     await asyncio.sleep(0)  # lets them begin

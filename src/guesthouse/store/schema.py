@@ -6,7 +6,7 @@ Rules
    anything else is a JSON document in a text column. A column is nullable where its scalar may be None.
 2. `seq` is the table's own: records lie and come in the order in which they were added.
 3. What a struct cannot say stands in the noun's row: unique columns, indexes, foreign keys.
-4. A project that still has images, templates, disks, machines or snapshots cannot go; its tokens and keys go with it.
+4. A project that still has anything but tokens and keys cannot go; those go with it.
    Operations and events are history and outlive what they tell of, so they refer to nothing.
 5. The time is the database's, in seconds since the epoch (`epoch_now`), never this process's.
 6. A change here needs a migration; a test compares the two.
@@ -24,6 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from guesthouse.model.machine import Machine, MachineRow
+from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
 from guesthouse.model.resources import (
     Disk,
     Event,
@@ -135,6 +136,27 @@ TEMPLATES = _noun("template", Template, TemplateRow, _of_project("RESTRICT"), sa
 DISKS = _noun("disk", Disk, Disk, _of_project("RESTRICT"), sa.Index(None, "machine"))
 MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Index(None, "host"))
 SNAPSHOTS = _noun("snapshot", Snapshot, SnapshotRow, _of_project("RESTRICT"), unique=(("machine", "name"),))
+NETWORKS = _noun("network", Network, Network, _of_project("RESTRICT"), unique=(("project", "name"), ("number",)))
+SUBNETS = _noun("subnet", Subnet, Subnet, _of_project("RESTRICT"), unique=(("network", "number"), ("network", "name")))
+GROUPS = _noun("group", Group, Group, _of_project("RESTRICT"), unique=(("network", "name"),))
+PORTS = _noun(
+    "port",
+    Port,
+    Port,
+    _of_project("RESTRICT"),
+    sa.Index(None, "machine"),
+    # On networks whose addresses somebody else gives there are none.
+    sa.Index("uq_ports_network_address", "network", "address", unique=True, **_where("address != ''")),
+    unique=(("network", "number"), ("mac",)),
+)
+ELASTICS = _noun(
+    "elastic",
+    Elastic,
+    Elastic,
+    _of_project("RESTRICT"),
+    sa.Index("uq_elastics_port", "port", unique=True, **_where("port != ''")),
+    unique=(("address",),),
+)
 OPERATIONS = _noun(
     "operation",
     Operation,

@@ -30,6 +30,11 @@ class SqlTransaction:
         self.snapshots = RecordTable(schema.SNAPSHOTS, session)
         self.disks = RecordTable(schema.DISKS, session)
         self.machines = RecordTable(schema.MACHINES, session)
+        self.networks = RecordTable(schema.NETWORKS, session)
+        self.subnets = RecordTable(schema.SUBNETS, session)
+        self.groups = RecordTable(schema.GROUPS, session)
+        self.ports = RecordTable(schema.PORTS, session)
+        self.elastics = RecordTable(schema.ELASTICS, session)
         self.operations = RecordTable(schema.OPERATIONS, session)
         self.events = SqlEventLog(session)
         self._session = session
