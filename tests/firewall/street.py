@@ -1,6 +1,7 @@
 """A host with networks and machines, an outsider on its link, and a yard that is none of our business.
 
-Each is a namespace of its own; all are the test's."""
+Each is a namespace of its own; all are the test's.
+"""
 
 from __future__ import annotations
 
@@ -234,7 +235,7 @@ async def connect(street: Street, cell: Cell) -> str | None:
 
 
 async def look(street: Street, cells: Sequence[Cell]) -> dict[Cell, str | None]:
-    """What is heard in each cell. Who is to hear nothing begins first, and has time until all others heard twice."""
+    """What is heard in each cell. Who is to hear nothing begins first, and has until all others have heard twice."""
     first = [cell for cell in cells if cell.heard is None]
     asked = {cell: asyncio.ensure_future(connect(street, cell)) for cell in first}
     await asyncio.sleep(0)  # lets them begin

@@ -94,6 +94,13 @@ ENDS = {wanted.network.name: transit(TAG, wanted.network.number) for wanted in N
 A4 = {each.machine: each.port.address for wanted in NETWORKS for each in wanted.ports}
 A6 = {each.machine: each.port.address6 for wanted in NETWORKS for each in wanted.ports}
 
+OTHERS = {
+    "host": (HOST, HOST6),
+    "out": (OUTSIDER, OUTSIDER6),
+    "yard": (YARD, YARD6),
+    "gate": (YARD_GATE, YARD_GATE6),
+}
+
 
 def both(source: str, target: str, port: int, server: str | None, saw: str = "") -> tuple[Cell, Cell]:
     """The cell for IPv4 and for IPv6; names stand for addresses."""

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from guesthouse.formats import links
 from guesthouse.formats.netfilter import groups, guards, ruleset
 from guesthouse.formats.netfilter.groups import TABLE
-from guesthouse.formats.netfilter.ruleset import Chain, Element, Part, Ruleset, Store
-from guesthouse.model.network import METADATA_IPV4, METADATA_IPV6, NetworkMode, NetworkWanted, PortWanted
+from guesthouse.formats.netfilter.ruleset import Chain, Element, Part, Store
+from guesthouse.model.network import METADATA_IPV4, METADATA_IPV6, Group, NetworkMode, NetworkWanted, PortWanted
 
 TABLES = (guards.TABLE, TABLE)
 _UP, _BRIDGES = f'"{links.UPLINK}"', '"br*"'
@@ -65,29 +66,56 @@ _INPUT = (
 
 def inside(wanted: NetworkWanted, tag: str) -> str:
     """The text that makes all rules of a network in its namespace, whatever there was; `tag` is the house's."""
-    return ruleset.whole(_ruleset(wanted, tag))
+    parts = [guards.base(wanted.subnets), _base(wanted, tag), *map(_part, _sources(wanted).values())]
+    return ruleset.whole(TABLES, parts)
 
 
 def change(before: NetworkWanted, after: NetworkWanted, tag: str) -> str:
     """The text that makes of the rules of `before` those of `after`; empty when there is nothing to do.
 
-    Ports and groups that are the same in both are not written; where the network or its subnets differ, all is.
+    Ports and groups that are the same in both cost next to nothing; where the network or its subnets differ, all is
+    written.
     """
     if (before.network.mode, before.subnets) != (after.network.mode, after.subnets):
         return inside(after, tag)
-    return ruleset.difference(_ruleset(before, tag), _ruleset(after, tag))
+    old, new = _sources(before), _sources(after)
+    gone = [_part(source) for key, source in old.items() if new.get(key) != source]
+    come = [_part(source) for key, source in new.items() if old.get(key) != source]
+    return ruleset.difference(gone, come)
 
 
-def _ruleset(wanted: NetworkWanted, tag: str) -> Ruleset:
+class _Source(NamedTuple):
+    """What a part is made of, and what of the network it depends on: its mode, and the groups of those it names."""
+
+    thing: PortWanted | Group | tuple[str, ...]
+    mode: NetworkMode
+    known: frozenset[str]
+
+
+def _sources(wanted: NetworkWanted) -> dict[Hashable, _Source]:
+    """The sources of all parts but the foundation: groups, distinct sets of groups, ports."""
+    mode = wanted.network.mode
     known = frozenset(group.id for group in wanted.groups)
-    parts: dict[Hashable, Part] = {"bridge": guards.base(wanted.subnets), "inet": _base(wanted, tag)}
+    sets = {each.port.groups: groups.groups_of(each.port) for each in wanted.ports}
+    named = {ids: known.intersection(ids) for ids in sets}
+    sources: dict[Hashable, _Source] = {}
     for group in wanted.groups:
-        parts["group", group.id] = groups.of_group(group, known)
-    for ids in sorted({groups.groups_of(each.port) for each in wanted.ports} - {()}):
-        parts["groups", ids] = groups.of_groups(ids, known)
+        sources[group.id] = _Source(group, mode, known.intersection(rule.group for rule in group.rules))
+    for ids in sorted({*sets.values()} - {()}):
+        sources[ids] = _Source(ids, mode, known.intersection(ids))
     for each in wanted.ports:
-        parts["port", each.port.id] = Part(elements=tuple(_of_port(each, wanted.network.mode, known)))
-    return Ruleset(TABLES, parts)
+        sources[each.port.id] = _Source(each, mode, named[each.port.groups])
+    return sources
+
+
+def _part(source: _Source) -> Part:
+    match source.thing:
+        case Group() as group:
+            return groups.of_group(group, source.known)
+        case PortWanted() as port:
+            return Part(elements=tuple(_of_port(port, source.mode, source.known)))
+        case ids:
+            return groups.of_groups(ids, source.known)
 
 
 def _of_port(wanted: PortWanted, mode: NetworkMode, known: frozenset[str]) -> Iterator[Element]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from guesthouse.formats import links, nftables
 from guesthouse.formats.netfilter import ruleset
-from guesthouse.formats.netfilter.ruleset import Chain, Element, Part, Ruleset, Store
+from guesthouse.formats.netfilter.ruleset import Chain, Element, Part, Store
 from guesthouse.model.network import NetworkMode, NetworkWanted
 
 _LINKS = (
@@ -95,7 +95,7 @@ def table_of(home: Path) -> str:
 def outside(table: str, tag: str, networks: Sequence[NetworkWanted]) -> str:
     """The text that makes `table` for these networks, whatever there was; `tag` is the house's."""
     elements = [element for wanted in networks for element in _of_network(table, tag, wanted)]
-    return ruleset.whole(Ruleset((table,), {"": Part(tuple(_stores(table)), tuple(_chains(table)), elements)}))
+    return ruleset.whole((table,), [Part(tuple(_stores(table)), tuple(_chains(table)), elements)])
 
 
 def _stores(table: str) -> Iterator[Store]:

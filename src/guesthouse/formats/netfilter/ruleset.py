@@ -2,8 +2,8 @@
 
 Rules
 -----
-1. A rule set is made of parts, each of which is told by its key: a group's part, a port's. Parts that are equal are
-   not written when one set becomes another.
+1. A rule set is made of parts: one for each group, one for each port. To get from one set to another only the parts
+   are written that the two do not share.
 2. Every text is one transaction: it holds whole or not at all. No packet sees something between.
 3. Connections are the kernel's and live on, whatever happens to the rules that once let them through.
 
@@ -13,8 +13,8 @@ nobody names it any more; an element leaves before the same one comes with anoth
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 _Thing = TypeVar("_Thing")
@@ -59,17 +59,9 @@ class Part:
     elements: Sequence[Element] = ()
 
 
-@dataclass(frozen=True)
-class Ruleset:
-    """The parts of a rule set by their keys; `tables` are in the order in which they are made."""
-
-    tables: Sequence[str]
-    parts: Mapping[Hashable, Part] = field(default_factory=dict)
-
-
-def whole(ruleset: Ruleset) -> str:
-    """The text that makes a rule set, whatever there was of its tables."""
-    return without(ruleset.tables) + "".join(_table(table, ruleset.parts.values()) for table in ruleset.tables)
+def whole(tables: Sequence[str], parts: Sequence[Part]) -> str:
+    """The text that makes these tables, in this order, of their parts, whatever there was."""
+    return without(tables) + "".join(_table(table, parts) for table in tables)
 
 
 def without(tables: Iterable[str]) -> str:
@@ -77,13 +69,11 @@ def without(tables: Iterable[str]) -> str:
     return "".join(f"table {table}\ndelete table {table}\n" for table in tables)
 
 
-def difference(before: Ruleset, after: Ruleset) -> str:
-    """The text that makes one rule set of another of the same tables; empty when they are equal.
+def difference(gone: Sequence[Part], come: Sequence[Part]) -> str:
+    """The text that makes one rule set of another: without the parts `gone`, with `come`; empty when these are equal.
 
-    Parts are compared by value. A chain that enters a hook, or a set's type, may not change: write the whole then.
+    A chain that enters a hook may not be among what differs, nor a set with another type: write the whole then.
     """
-    gone = [part for key, part in before.parts.items() if after.parts.get(key) != part]
-    come = [part for key, part in after.parts.items() if before.parts.get(key) != part]
     old_stores, new_stores = _changed([p.stores for p in gone], [p.stores for p in come])
     old_elements, new_elements = _changed([p.elements for p in gone], [p.elements for p in come])
     old_chains, new_chains = _changed([p.chains for p in gone], [p.chains for p in come])
@@ -119,8 +109,7 @@ def _elements(verb: str, elements: Iterable[Element], lost: set[tuple[str, str]]
     return [f"{verb} element {table} {name} {{ {', '.join(e)} }}" for (table, name), e in by_store.items()]
 
 
-def _table(table: str, parts: Iterable[Part]) -> str:
-    parts = list(parts)
+def _table(table: str, parts: Sequence[Part]) -> str:
     elements: dict[str, list[str]] = {}
     for part in parts:
         for element in part.elements:
