@@ -239,25 +239,9 @@ def _inside(wanted: NetworkWanted, tag: str) -> str:
 
 def _change(before: NetworkWanted, wanted: NetworkWanted, tag: str) -> str:
     if wanted.network.mode is not NetworkMode.BRIDGE:
-        return netfilter.change(*_differing(before, wanted), tag)
+        return netfilter.change(before, wanted, tag)
     text = bridged.inside(wanted)
     return "" if text == bridged.inside(before) else text
-
-
-def _differing(before: NetworkWanted, wanted: NetworkWanted) -> tuple[NetworkWanted, NetworkWanted]:
-    """Both without the ports that are the same in them: a thousand need not be written to tell the one that is not.
-
-    Of each set of groups one port stays, for the set's chains are there as long as any port has it.
-    """
-    old, new = {each.port.id: each for each in before.ports}, {each.port.id: each for each in wanted.ports}
-    same = {id: each for id, each in new.items() if old.get(id) == each}
-    kept = {each.port.groups: id for id, each in same.items()}.values()
-    gone = same.keys() - kept
-
-    def lean(whole: NetworkWanted) -> NetworkWanted:
-        return msgspec.structs.replace(whole, ports=tuple(each for each in whole.ports if each.port.id not in gone))
-
-    return lean(before), lean(wanted)
 
 
 def _essence(network: Network) -> Network:
