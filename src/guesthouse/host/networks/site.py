@@ -24,7 +24,7 @@ from guesthouse.host.networks.hostside import HostSide, behind, refuse_overlaps
 from guesthouse.host.networks.nameserver import NameServer
 from guesthouse.host.networks.namespace import Namespace, read_sysctl, write_sysctl
 from guesthouse.host.networks.record import Record
-from guesthouse.host.networks.resolver import resolver_file
+from guesthouse.host.networks.resolver import resolver_file, tell_the_host
 from guesthouse.host.networks.taps import Place
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkState, NetworkWanted, Port
@@ -84,6 +84,7 @@ class Site:
         await self._host.change(self._host_lines(wanted, await self._host.look()))
         self._reached("routed")
         await self._serve(wanted)
+        await tell_the_host(wanted, self.link)
         self._reached("served")
         self._remember(Record(wanted, generation))
         self.suspect = False
