@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from tests.firewall.box import take_network
 from tests.firewall.street import (
     HOST,
@@ -41,7 +42,7 @@ STORES = a_group(2, a_rule("in", "tcp", (DATABASE, DATABASE), group=WEBS.id))
 def named(name: str, wanted: NetworkWanted, machines: str) -> NetworkWanted:
     """The network with machines of these names in place of its own."""
     ports = tuple(
-        PortWanted(port=each.port, machine=machine, forwards=each.forwards, elastic=each.elastic)
+        PortWanted(port=msgspec.structs.replace(each.port, name=machine), elastic=each.elastic)
         for each, machine in zip(wanted.ports, machines.split(), strict=True)
     )
     network = wanted.network

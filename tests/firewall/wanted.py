@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 from uuid import UUID
 
+from guesthouse.model.machine import Forward
 from guesthouse.model.network import (
     Direction,
     Group,
@@ -44,7 +45,13 @@ def a_subnet(number: int = 1, cidr: str = "10.0.0.0/24", cidr6: str = "fd00:1::/
 
 
 def a_port(
-    number: int, groups: Iterable[str] = (), *, subnet: Subnet | None = None, guarded: bool = True, **more: object
+    number: int,
+    groups: Iterable[str] = (),
+    *,
+    subnet: Subnet | None = None,
+    guarded: bool = True,
+    forwards: tuple[Forward, ...] = (),
+    elastic: str = "",
 ) -> PortWanted:
     """The port that has the subnet's address `number` + 10 in both versions of IP."""
     subnet = subnet or a_subnet()
@@ -54,14 +61,16 @@ def a_port(
         network=an_id(1),
         subnet=subnet.id,
         machine=an_id(0x8_0000 + number),
+        name=f"m{number}",
         mac=f"52:54:00:00:{number // 256:02x}:{number % 256:02x}",
         number=number,
         address=str(ip_network(subnet.cidr)[number + 10]),
         address6=str(ip_network(subnet.cidr6)[number + 16]),
         groups=tuple(groups),
         guarded=guarded,
+        forwards=forwards,
     )
-    return PortWanted(port=port, machine=f"m{number}", **more)  # type: ignore[arg-type]
+    return PortWanted(port=port, elastic=elastic)
 
 
 def a_rule(direction: str, protocol: str = "any", ports: tuple[int, int] = (0, 0), **others: str) -> Rule:

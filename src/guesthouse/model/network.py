@@ -144,7 +144,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A NIC's place on a network; `number` is its own in the network, its TAP is called by it.
 
-    `address` is empty on a network whose addresses somebody else gives. `groups` are ids. A `guarded` one sends from
+    `name` and `forwards` are what its machine's description says. `address` is empty on a network whose addresses somebody else gives. `groups` are ids. A `guarded` one sends from
     its own addresses only; routers and appliances are not.
     """
 
@@ -153,35 +153,45 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     subnet: str
     machine: str
+    name: str
     mac: str
     number: int
     address: str = ""
     address6: str = ""
     groups: tuple[str, ...] = ()
     guarded: bool = True
+    forwards: tuple[Forward, ...] = ()
     created_at: float = 0.0
 
 
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
-    """An address of the outside that a project keeps, and the port that it leads to, "" while to none."""
+    """An address of the outside that a project keeps, and the port of a network that it leads to, "" while to none."""
 
     id: str
     project: str
     address: str
+    network: str = ""
     port: str = ""
     created_at: float = 0.0
 
 
 class PortWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A port with what is said of it elsewhere: its machine's name, its forwards, its elastic address.
+    """A port, and its elastic address.
 
     A `Forward` on a network of ours is a port of all addresses of the host.
     """
 
     port: Port
-    machine: str
-    forwards: tuple[Forward, ...] = ()
     elastic: str = ""
+
+    @property
+    def machine(self) -> str:
+        """The name of its machine."""
+        return self.port.name
+
+    @property
+    def forwards(self) -> tuple[Forward, ...]:
+        return self.port.forwards
 
 
 class NetworkWanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,8 +18,9 @@ _TABLES = {
     "generation:n observed_generation:n",
     "subnets": "id:t project:t network:t name:t number:n cidr:t gateway:t first:t last:t cidr6:t gateway6:t",
     "groups": "id:t project:t network:t name:t description:t rules:t",
-    "ports": "id:t project:t network:t subnet:t machine:t mac:t number:n address:t address6:t groups:t guarded:b",
-    "elastics": "id:t project:t address:t port:t",
+    "ports": "id:t project:t network:t subnet:t machine:t name:t mac:t number:n address:t address6:t groups:t "
+    "guarded:b forwards:t",
+    "elastics": "id:t project:t address:t network:t port:t",
 }
 _UNIQUE = {
     "networks": ("id", "project name", "number"),
