@@ -102,8 +102,8 @@ class Made:
         """One more port; its machine is called ``NETWORK-NUMBER``."""
         name, subnet = f"{self.network.name}-{number}", self.subnets[0] if self.subnets else None
         port = Port(
-            id=f"{self.network.id}-{number}", project="p", network=self.network.id, machine=name, name=name, number=number,
-            subnet=subnet.id if subnet else "", groups=groups, forwards=forwards,
+            id=f"{self.network.id}-{number}", project="p", network=self.network.id, number=number,
+            machine=name, name=name, subnet=subnet.id if subnet else "", groups=groups, forwards=forwards,
             mac=f"52:54:{self.network.number:02x}:00:{number >> 8:02x}:{number & 255:02x}",
             address=_nth(subnet.cidr, number + 10) if subnet else "",
             address6=_nth(subnet.cidr6, number + 10) if subnet and subnet.cidr6 else "",

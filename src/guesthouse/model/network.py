@@ -144,8 +144,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A NIC's place on a network; `number` is its own in the network, its TAP is called by it.
 
-    `name` and `forwards` are what its machine's description says. `address` is empty on a network whose addresses somebody else gives. `groups` are ids. A `guarded` one sends from
-    its own addresses only; routers and appliances are not.
+    `name` and `forwards` are what its machine's description says. `address` is empty on a network whose addresses
+    somebody else gives. `groups` are ids. A `guarded` one sends from its own addresses only; routers and appliances
+    are not.
     """
 
     id: str
