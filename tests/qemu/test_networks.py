@@ -19,7 +19,7 @@ def ids(*nics: str, **numbers: int) -> list[str]:
     spec = MachineSpec(name="first", nics=tuple(one for one, name in ((A, "A"), (B, "B"), (C, "C")) if name in nics))
     placed = place(spec, machine_type=MACHINE_TYPE)
     netdevs = {placed.nic(macs[name]).netdev: name for name in nics}
-    told = networks.backends(placed, "first", {macs[name]: number for name, number in numbers.items()})
+    told = networks.backends(placed, "first", {macs[name]: number for name, number in numbers.items()}, {})
     return [netdevs.get(one["id"], one["id"]) for one in told]
 
 

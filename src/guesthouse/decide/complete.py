@@ -4,17 +4,19 @@ Rules
 -----
 1. A machine whose image has a disk gets a root disk on it, `DEFAULT_ROOT_MIB` large or as large as the image.
 2. Every NIC has a MAC address. NICs and disks written again by name or place are the same ones as before.
-3. The first NIC forwards a port of the host to the guest's SSH, unless a forward to port 22 is written down.
+3. The first NIC forwards a port of the host to the guest's SSH, unless a forward to port 22 is written down, or it is
+   on a network: there the machine has an address.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from random import Random
 
 import msgspec
 
 from guesthouse.model.errors import Invalid
-from guesthouse.model.machine import DiskSpec, Forward, MachineSpec
+from guesthouse.model.machine import DiskSpec, Forward, MachineSpec, NicSpec
 from guesthouse.model.names import make_mac
 from guesthouse.model.resources import Image
 
@@ -29,7 +31,7 @@ def complete(random: Random, spec: MachineSpec, image: Image) -> MachineSpec:
         disks = (DiskSpec(name="root", size_mib=max(DEFAULT_ROOT_MIB, image.virtual_mib)), *disks)
     disks = tuple(_sized_root(disk, image) for disk in disks)
     nics = spec.nics
-    if nics and all(f.guest_port != _SSH for nic in nics for f in nic.forwards):
+    if nics and not nics[0].network and all(f.guest_port != _SSH for nic in nics for f in nic.forwards):
         first = msgspec.structs.replace(nics[0], forwards=(Forward(guest_port=_SSH), *nics[0].forwards))
         nics = (first, *nics[1:])
     return with_macs(random, msgspec.structs.replace(spec, disks=disks, nics=nics))
@@ -55,11 +57,17 @@ def with_macs(random: Random, spec: MachineSpec) -> MachineSpec:
 
 
 def match_nics(old: MachineSpec, new: MachineSpec) -> MachineSpec:
-    """NICs written without a MAC take over those of the old ones that no other NIC names, in order."""
-    named = {nic.mac for nic in new.nics}
-    free = iter([nic.mac for nic in old.nics if nic.mac not in named])
-    nics = tuple(nic if nic.mac else msgspec.structs.replace(nic, mac=next(free, "")) for nic in new.nics)
-    return msgspec.structs.replace(new, nics=nics)
+    """NICs written without a MAC take over those of the old ones on the same network that no other names, in order."""
+    named, free = {nic.mac for nic in new.nics}, defaultdict[str, list[str]](list)
+    for nic in old.nics:
+        if nic.mac not in named:
+            free[nic.network].append(nic.mac)
+
+    def known(nic: NicSpec) -> NicSpec:
+        macs = free[nic.network]
+        return nic if nic.mac or not macs else msgspec.structs.replace(nic, mac=macs.pop(0))
+
+    return msgspec.structs.replace(new, nics=tuple(known(nic) for nic in new.nics))
 
 
 def match_disks(old: MachineSpec, new: MachineSpec) -> MachineSpec:

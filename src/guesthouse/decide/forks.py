@@ -122,4 +122,4 @@ def _own_disk(disk: DiskSpec, disks: dict[str, str]) -> DiskSpec:
 
 def _own_nic(nic: NicSpec) -> NicSpec:
     forwards = tuple(Forward(guest_port=forward.guest_port, protocol=forward.protocol) for forward in nic.forwards)
-    return msgspec.structs.replace(nic, mac="", forwards=forwards)
+    return msgspec.structs.replace(nic, mac="", address="", forwards=forwards)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from guesthouse.model.machine import Forward, Machine, MachineSpec, Outcome, Stage
+from guesthouse.model.network import NetworkWanted
 from guesthouse.model.resources import Disk, Image, Snapshot, Template
 
 
@@ -17,7 +18,7 @@ class Desired:
     the spec. `template` is what its first start may be forked from. `snapshots` are all of the machine's, `aside` the
     disks that only they name. `source` is the snapshot of another machine that this one goes on from, and `forks` are
     the disks of others that are about to go on in this machine's layers. `read`: layers of its disks are read by
-    somebody else, and may not be merged now.
+    somebody else, and may not be merged now. `networks` are those that its NICs are on.
     """
 
     machine: Machine
@@ -33,6 +34,7 @@ class Desired:
     source: Snapshot | None = None
     forks: tuple[Disk, ...] = ()
     read: bool = False
+    networks: tuple[NetworkWanted, ...] = ()
 
     @property
     def restore(self) -> Snapshot | None:

@@ -8,7 +8,8 @@ Rules
 4. Disks exist in their size before a process does; the seed is written before the first start. A disk that is to
    leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
-   and are named by `waiting_for_restart`. They never cause a step.
+   and are named by `waiting_for_restart`. They never cause a step. What a NIC on a network may do, its forwards too, is
+   the network's to know.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
@@ -185,7 +186,9 @@ def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:
     steps += [PlugDisk(disk) for key, disk in new_disks.items() if key not in old_disks and hot_pluggable(disk)]
     steps += [PlugNic(nic) for mac, nic in new_nics.items() if mac not in old_nics]
     steps += [
-        SetForwards(nic) for mac, nic in new_nics.items() if mac in old_nics and nic.forwards != old_nics[mac].forwards
+        SetForwards(nic)
+        for mac, nic in new_nics.items()
+        if mac in old_nics and nic.forwards != old_nics[mac].forwards and not nic.network
     ]
     target = min(wanted.memory_mib, process.boot_memory_mib)
     if has.balloon and target != has.memory_mib:

@@ -39,6 +39,7 @@ from guesthouse.engine.forks import (
     with_source,
 )
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
+from guesthouse.engine.leaving import forget_disks, leave_places, release_disks
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import readings
@@ -47,9 +48,9 @@ from guesthouse.engine.seen import lapsed_columns, seen_columns
 from guesthouse.engine.snapshots import gone_for_good, publish, tidy, weigh
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
-from guesthouse.model.machine import Deleting, Machine
+from guesthouse.model.machine import Machine
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, DiskState, Operation, OperationState
+from guesthouse.model.resources import ENDED, Operation, OperationState
 from guesthouse.ports import Checkpoint, HouseKeys, MachineHost, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -259,10 +260,11 @@ class Converge:
         seen = seen_columns(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
         lonely, gone = no_longer_shared(desired, observed), gone_for_good(desired, observed)
-        begun = has_begun(desired, observed)
+        begun, networks = has_begun(desired, observed), []
         async with self.store.write() if changed or operation or lonely or gone or begun else self.store.read() as tx:
             if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
-                await _release_disks(tx, machine, observed)
+                await release_disks(tx, machine, observed)
+                networks = await leave_places(tx, machine, observed)
                 if seen["stage"] != machine.stage and seen["stage"]:
                     await tell(tx, f"machine.{seen['stage'].value}", machine)
             for disk in lonely:
@@ -276,24 +278,29 @@ class Converge:
                 left |= await _settle_snapshots(tx, machine, operation, observed)
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
         self._tell_all(machine, operation)
+        self._wake_all(networks)
         # With nothing else under way, what was put off has its turn.
         return Then.LOAD if left or (operation is not None and plan(desired, observed)) else Then.END
 
     async def _forget(self, desired: Desired, operation: Operation | None) -> None:
         machine = desired.machine
         async with self.store.write() as tx:
-            await _forget_disks(tx, machine)
+            await forget_disks(tx, machine)
             for row in await tx.snapshots.scan(machine=machine.id):
                 await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
+            left = await leave_places(tx, machine, None)
             await release(tx, machine)
             alone = await relatives(tx, machine)
             await tell(tx, "machine.deleted", machine)
             if operation is not None:
                 await end_operation(tx, operation, _ending(operation), None)
         self._tell_all(machine, operation)
-        for relative in alone:
-            self.wake(relative)
+        self._wake_all([*alone, *left])
+
+    def _wake_all(self, subjects: list[str]) -> None:
+        for subject in subjects:
+            self.wake(subject)
 
     def _tell_all(self, machine: Machine, operation: Operation | None) -> None:
         """Wake who waits for the machine or its operation: after the commit, or they would see the old state."""
@@ -301,8 +308,7 @@ class Converge:
             self.board.forget(operation.id)
         self.board.changes.ring(machine.id)
         if operation is not None and operation.kind == "machine.fork":
-            for fork in forks_in(operation):
-                self.wake(fork)
+            self._wake_all(forks_in(operation))
         if machine.restore and machine.origin:
             self.wake(machine.origin)  # there may be something that it keeps for nobody now
 
@@ -373,25 +379,3 @@ async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operat
         await publish(tx, operation, observed)
         await release_passing(tx, operation.context["snapshot"])
     return await tidy(tx, machine) or taken
-
-
-async def _release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:
-    """Disks that the description no longer names, and the guest has let go of, are free; or gone, if they are to go."""
-    named = {disk.disk for disk in machine.spec.disks}
-    for disk in await tx.disks.select(machine=machine.id):
-        if disk.id in named:
-            continue
-        if disk.state is not DiskState.DELETING:
-            await tx.disks.update(disk.id, {}, machine="")
-        elif disk.id not in observed.disks:
-            await tx.disks.delete(disk.id)
-
-
-async def _forget_disks(tx: Transaction, machine: Machine) -> None:
-    """The disks of a machine that is gone: those that went with it are forgotten, the others are free."""
-    gone = {disk.disk for disk in machine.spec.disks} if machine.deleting is Deleting.WITH_DISKS else set()
-    for disk in await tx.disks.select(machine=machine.id):
-        if disk.id in gone or disk.state is DiskState.DELETING:
-            await tx.disks.delete(disk.id)
-        else:
-            await tx.disks.update(disk.id, {}, machine="")

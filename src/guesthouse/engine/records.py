@@ -8,6 +8,7 @@ from guesthouse.decide.observed import Desired
 from guesthouse.engine.forks import source_of
 from guesthouse.engine.kinds import KINDS
 from guesthouse.engine.readings import readings
+from guesthouse.engine.wanted import load_wanted
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.resources import Disk, DiskState, Event, Image, Operation, OperationState, Snapshot, Template
@@ -30,6 +31,8 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     project = await tx.projects.get(machine.project)
     template = await tx.templates.get(machine.template) if machine.template else None
     source = await source_of(tx, machine)
+    on = dict.fromkeys(port.network for port in await tx.ports.select(machine=machine.id))
+    networks = [await load_wanted(tx, network) for id in on if (network := await tx.networks.get(id)) is not None]
     return Desired(
         machine=machine,
         disks=disks,
@@ -43,6 +46,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
         aside=aside,
         source=source,
         read=bool(await readings(tx, machine.id)),
+        networks=tuple(networks),
     )
 
 

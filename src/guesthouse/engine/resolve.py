@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.names import is_id
+from guesthouse.model.network import Network
 from guesthouse.model.resources import Image, ImageState, Operation, Snapshot
 from guesthouse.ports import Table, Transaction
 
@@ -55,11 +56,25 @@ async def find_snapshot(tx: Transaction, machine: Machine, ref: str) -> Snapshot
     )
 
 
+async def find_network(tx: Transaction, project: str, ref: str) -> Network:
+    """The network of that name or id: the project's own, or a shared one; raises `NotFound`."""
+    if is_id(ref):
+        network = await tx.networks.get(ref)
+        if network is not None and (network.project == project or network.shared):
+            return network
+    else:
+        for scope in ({"project": project}, {"shared": True}):
+            if named := await tx.networks.select(name=ref, **scope):
+                return named[0]
+    raise _not_found("network", ref)
+
+
 _WHERE_TO_LOOK = {
     "machine": "`guest list` shows the machines of this project",
     "disk": "`guest disk list` shows the disks of this project",
     "image": "`guest image list` shows the images; `guest image build micro` makes the small one",
     "template": "`guest template list` shows the templates of this project",
+    "network": "`guest network list` shows the networks of this project and those that are shared",
     "key": "`guest key list` shows the keys of this project",
     "token": "`guest token list` shows the tokens of this project",
     "project": "`guest project list` shows the projects",

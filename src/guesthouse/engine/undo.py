@@ -89,6 +89,7 @@ def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:
         "memory_mib": spec.memory_mib,
         "nics": len(spec.nics),
         "autostart": spec.autostart,
+        "address": next((nic.address for nic in spec.nics if nic.address), ""),
     }
 
 

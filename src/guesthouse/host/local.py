@@ -41,6 +41,8 @@ from guesthouse.host.machines.settling import Settler
 from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.machines.steps import Hands
+from guesthouse.host.machines.wiring import Wiring
+from guesthouse.host.networks.local import LocalNetworks, open_networks
 from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.host.templates.maker import Maker
 from guesthouse.host.templates.shelf import TemplateShelf
@@ -86,6 +88,7 @@ class LocalHost:
     images: ImageShelf
     disks: LocalDisks
     templates: TemplateShelf
+    networks: LocalNetworks
     facts: LocalFacts
     keys: HouseKeyring
 
@@ -111,7 +114,11 @@ async def open_host(
     house.cache.mkdir(parents=True, exist_ok=True)
     _sweep(house)
     await workroom.sweep(house.images)
-    async with asyncio.TaskGroup() as tasks, fenced(house, tasks) as fence:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        fenced(house, tasks) as fence,
+        open_networks(house, reached=reached) as networks,
+    ):
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
@@ -120,7 +127,7 @@ async def open_host(
         shelf, once = SnapshotShelf(house, pool.budget_bytes), Once(house, files, box)
         helpers = Helpers(house, box)
         reverter = Reverter(files, shelf, box, pool, runs)
-        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, clock, reached)
+        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, Wiring(networks), clock, reached)
         snapshotter = Snapshotter(runs, files, shelf, box, reverter, Keeper(helpers, pool), reached)
         settler = Settler(helpers, shelf, pool, reached)
         await helpers.sweep()
@@ -135,6 +142,7 @@ async def open_host(
                 images=ImageShelf(house, once),
                 disks=LocalDisks(files),
                 templates=TemplateShelf(house, Maker(once), pool),
+                networks=networks,
                 facts=LocalFacts(house, emulator, kvm, fence),
                 keys=HouseKeyring(house.keys),
             )

@@ -112,10 +112,18 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A network card on a user-mode network. `mac` is chosen by the house when empty."""
+    """A network card on the `network` of that name, or, without one, on a user-mode network of its own.
+
+    `mac` is chosen by the house when empty. So are, on a network, the `subnet` and the `address` in it. `groups` are
+    names of groups of the network.
+    """
 
     model: NicModel = NicModel.VIRTIO
     mac: str = ""
+    network: str = ""
+    subnet: str = ""
+    address: str = ""
+    groups: tuple[str, ...] = ()
     forwards: tuple[Forward, ...] = ()
 
 
@@ -174,7 +182,7 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
-    """The scalar columns of a machine: all that a list shows."""
+    """The scalar columns of a machine: all that a list shows. `address` is its first on a network."""
 
     id: str
     project: str
@@ -186,6 +194,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     vcpus: int = 1
     memory_mib: int = 512
     nics: int = 1
+    address: str = ""
     autostart: bool = False
     power: Power = Power.STOPPED
     generation: int = 1

@@ -59,7 +59,7 @@ class Boot:
     `memory` is a file in place of anonymous memory. With `blank` disks and seed have no files: the vCPUs of that QEMU
     never run. With `incoming` QEMU waits to be told where its state comes
     from (`migration.restore`) instead of beginning at its firmware; `networks`
-    are then the numbers that the state has for its networks, by MAC address.
+    are then the numbers that the state has for its networks, by MAC address. `taps` are descriptors by MAC address.
     """
 
     id: str
@@ -78,5 +78,6 @@ class Boot:
     incoming: bool = False
     blank: bool = False
     networks: Mapping[str, int] = field(default_factory=dict)
+    taps: Mapping[str, int] = field(default_factory=dict)
     translation_mib: int = 128
     binary: str = "qemu-system-x86_64"

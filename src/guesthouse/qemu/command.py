@@ -152,7 +152,7 @@ def _backends(placed: Placed, boot: Boot) -> Options:
     for device in placed.devices:
         for thing in device.objects():
             yield ("-object", _json(thing))
-    for backend in networks.backends(placed, boot.name, boot.networks):
+    for backend in networks.backends(placed, boot.name, boot.networks, boot.taps):
         yield ("-netdev", _json(backend))
     for disk in placed.disks:
         yield ("-blockdev", _json(blank(disk.node) if boot.blank else blockdev(disk, _file(boot, disk.disk))))

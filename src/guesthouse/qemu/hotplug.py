@@ -48,9 +48,12 @@ def plug_seed(seed: Seed, path: Path) -> tuple[Command, ...]:
 
 
 def plug_nic(placed: Placed, mac: str, hostname: str) -> tuple[Command, ...]:
-    """Attach a NIC with its network; port forwards follow with `forward_add`."""
+    """Attach a NIC with its network; port forwards follow with `forward_add`.
+
+    QEMU was given the descriptor of its TAP under the name of its other end (`NicDevice.netdev`), if it has one.
+    """
     nic = placed.nic(mac)
-    return Command("netdev_add", nic.backend(hostname)), Command("device_add", nic.mapping())
+    return Command("netdev_add", nic.backend(hostname, nic.netdev)), Command("device_add", nic.mapping())
 
 
 def unplug_nic(live: Placed, mac: str) -> Command:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from guesthouse.model.errors import NotFound
+from guesthouse.qemu.devices import NicDevice
 from guesthouse.qemu.devices.device import Mapping as Settings
 from guesthouse.qemu.messages import Command
 from guesthouse.qemu.placed import Placed
@@ -19,7 +21,7 @@ Numbers = Mapping[str, int]
 
 def at_start(placed: Placed) -> dict[str, int]:
     """The numbers of a machine's networks, by MAC address, when it has just been started."""
-    return {nic.mac: number for number, nic in enumerate(placed.nics)}
+    return {nic.mac: number for number, nic in enumerate(_user_mode(placed))}
 
 
 def with_one_more(numbers: Numbers, mac: str) -> dict[str, int]:
@@ -34,12 +36,20 @@ def made_anew(numbers: Numbers) -> dict[str, int]:
     return {mac: beyond + number for mac, number in numbers.items()}
 
 
-def backends(placed: Placed, hostname: str, numbers: Numbers) -> Iterator[Settings]:
-    """The networks in the order of their numbers, with something in each gap."""
-    by_number = {numbers.get(nic.mac, number): nic for number, nic in enumerate(placed.nics)}
+def backends(placed: Placed, hostname: str, numbers: Numbers, taps: Mapping[str, int]) -> Iterator[Settings]:
+    """The networks in the order of their numbers, with something in each gap; then the TAPs, by MAC address.
+
+    Raises `NotFound` when one of those is not there.
+    """
+    by_number = {numbers.get(nic.mac, number): nic for number, nic in enumerate(_user_mode(placed))}
     for number in range(max(by_number, default=-1) + 1):
         nic = by_number.get(number)
-        yield nic.backend(hostname) if nic else {"type": "user", "id": _filler(number), "restrict": True}
+        yield nic.backend(hostname, "") if nic else {"type": "user", "id": _filler(number), "restrict": True}
+    for nic in placed.nics:
+        if nic.tap and nic.mac not in taps:
+            raise NotFound(f"NIC {nic.mac} has no TAP", field="nics", value=nic.mac)
+        if nic.tap:
+            yield nic.backend(hostname, str(taps[nic.mac]))
 
 
 def without_fillers(numbers: Numbers) -> Iterator[Command]:
@@ -48,6 +58,10 @@ def without_fillers(numbers: Numbers) -> Iterator[Command]:
     for number in range(max(taken, default=-1)):
         if number not in taken:
             yield Command("netdev_del", {"id": _filler(number)})
+
+
+def _user_mode(placed: Placed) -> list[NicDevice]:
+    return [nic for nic in placed.nics if not nic.tap]
 
 
 def _filler(number: int) -> str:

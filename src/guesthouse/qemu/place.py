@@ -198,7 +198,7 @@ def _free_indices(staying: Iterable[DiskDevice | None]) -> Iterator[int]:
 def _nic(old: VirtioNet | E1000 | None, nic: NicSpec, seats: _Seats) -> VirtioNet | E1000:
     kind = _NICS[nic.model]
     seat = seats.take(kind, "nics") if old is None else old.seat
-    return kind(id=nic_id(nic.mac), seat=seat, mac=nic.mac)
+    return kind(id=nic_id(nic.mac), seat=seat, mac=nic.mac, tap=bool(nic.network))
 
 
 def _disk(

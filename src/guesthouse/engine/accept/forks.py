@@ -12,6 +12,7 @@ from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import disk_name, insert_disk
 from guesthouse.engine.accept.machines import columns, desired
+from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import check_memory, check_project, check_space, refuse_taken_name
 from guesthouse.engine.accept.snapshots import keep, ready_disks, ready_snapshot
 from guesthouse.engine.forks import FromSource
@@ -54,6 +55,7 @@ async def _make(desk: Desk, source: Machine, snapshot: Snapshot, disks: list[Dis
         called = next(disk_name(name, each) for each in spec.disks if each.disk == own[disk.id])
         layer = desk.new_id()
         await insert_disk(desk, name, forked_disk(disk, snapshot.disks[disk.id], own[disk.id], layer, id, called))
+    spec = await take_places(desk, id, spec)
     epoch = 1 if snapshot.memory else 0
     machine = await desk.tx.machines.insert(
         Machine(

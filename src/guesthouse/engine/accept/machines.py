@@ -14,6 +14,7 @@ from guesthouse.decide.validate import check_forward, check_range, check_spec
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks
+from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
     check_memory,
     check_project,
@@ -48,6 +49,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     template = None if intent.cold else await fitting(desk, image, spec)
     template_id = template.id if template else ""
     spec, touched = await make_disks(desk, machine_id, spec, image, template_id)
+    spec = await take_places(desk, machine_id, spec)
     machine = await desk.tx.machines.insert(
         Machine(
             id=machine_id,
@@ -239,6 +241,7 @@ async def check_growth(desk: Desk, machine: Machine, spec: MachineSpec) -> None:
 async def _respec(
     desk: Desk, machine: Machine, spec: MachineSpec, kind: str, touched: Touched = UNTOUCHED
 ) -> Operation:
+    spec = await take_places(desk, machine.id, spec)
     return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
 
 
@@ -250,6 +253,7 @@ def columns(spec: MachineSpec) -> dict[str, Any]:
         "memory_mib": sizes["memory_mib"],
         "nics": sizes["nics"],
         "autostart": spec.autostart,
+        "address": next((nic.address for nic in spec.nics if nic.address), ""),
     }
 
 

@@ -10,6 +10,7 @@ from guesthouse.decide.layers import layers_of, with_layer
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machines import check_growth, columns, desired
+from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import check_memory, check_space
 from guesthouse.engine.readings import refuse_read_snapshot
 from guesthouse.engine.resolve import find_snapshot
@@ -80,6 +81,7 @@ async def revert(desk: Desk, intent: intents.SnapshotRevert) -> Operation:
         layer = with_layer(disk, desk.new_id(), held.layer)
         await desk.tx.disks.update(disk.id, {}, machine=machine.id, size_mib=held.size_mib, **layer)
     await desk.tx.snapshots.update(snapshot.id, {}, settle=True)
+    spec = await take_places(desk, machine.id, spec)
     restores = snapshot.memory and power is not Power.STOPPED
     return await desired(
         desk,

@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from guesthouse.host.machines import ending, firmware
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.machines.ignition import Bound, Ignition, locked
 from guesthouse.host.machines.process import Rank, prepare_files
+from guesthouse.host.machines.wiring import idle_taps
 from guesthouse.host.snapshots.folder import Saved
 from guesthouse.model.house import House
 from guesthouse.model.resources import Snapshot
@@ -65,10 +66,11 @@ class Helpers:
         work = Folder(identity.make_machine_folder(self.house.machines, f"{_PREFIX}{snapshot.id}"))
         try:
             _prepare(work, saved, variables, memory)
-            boot = await self._boot(work, saved, desired)
             who = identity.identity_of(work.path, desired.project_number, kvm=saved.by.accelerator == "kvm")
-            async with locked(work) as lock:
-                yield Helper(Ignition(work, lock, who, rank=rank), boot)
+            with idle_taps(saved.placed) as taps:
+                boot = await self._boot(work, saved, desired, taps)
+                async with locked(work) as lock:
+                    yield Helper(Ignition(work, lock, who, rank=rank), boot)
         finally:
             await ending.clear(work)
 
@@ -77,7 +79,9 @@ class Helpers:
         for path in self.house.machines.glob(f"{_PREFIX}*"):
             await ending.clear(Folder(path))
 
-    async def _boot(self, work: Folder, saved: Saved, desired: Desired) -> Callable[[Bound], Boot]:
+    async def _boot(
+        self, work: Folder, saved: Saved, desired: Desired, taps: Mapping[str, int]
+    ) -> Callable[[Bound], Boot]:
         machine = msgspec.structs.replace(desired.machine, spec=saved.spec)
         start_with = firmware.choose(replace(desired, machine=machine), self.house, work)
         capabilities = await self.box.emulator.capabilities()
@@ -94,6 +98,7 @@ class Helpers:
             pidfile=work.pidfile,
             screen=Path(f"/proc/self/fd/{bound.screens}/{work.screen.name}"),
             blank=True,
+            taps=taps,
             binary=self.box.emulator.binary,
         )
 

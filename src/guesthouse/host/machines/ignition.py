@@ -81,7 +81,7 @@ class Ignition:
             self.reached("bound")
             start = boot(bound)
             argv, said_before = command(placed, start), self.folder.qemu_log.stat().st_size
-            keep = (self.lock, *bound.all, *inherited)
+            keep = (self.lock, *bound.all, *start.taps.values(), *inherited)
             log, identity = self.folder.qemu_log, self.identity
             process = spawn(argv, keep=keep, log=log, identity=identity, rank=self.rank)
             self.reached("spawned")

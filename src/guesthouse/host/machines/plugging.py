@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -58,16 +58,20 @@ async def unplug_disk(run: Run, disk: DiskSpec) -> None:
     _realise(run, msgspec.structs.replace(run.record.spec, disks=disks))
 
 
-async def plug_nic(run: Run, nic: NicSpec, hostname: str) -> None:
-    """Attach a NIC, as yet without forwards."""
+async def plug_nic(run: Run, nic: NicSpec, hostname: str, taps: Mapping[str, int]) -> None:
+    """Attach a NIC, as yet without forwards; one on a network with its descriptor in `taps`, by MAC address."""
     bare = msgspec.structs.replace(nic, forwards=())
     spec = msgspec.structs.replace(run.record.spec, nics=(*run.record.spec.nics, bare))
     placed = _place(run.record, spec)
     if placed.nic(nic.mac).id not in await _devices(run):
         undo = hotplug.forget_nic(placed, nic.mac)
         await _undo(run, undo)
-        numbers = networks.with_one_more(_numbers(run, without=nic.mac), nic.mac)
+        numbers = _numbers(run, without=nic.mac)
+        if not nic.network:
+            numbers = networks.with_one_more(numbers, nic.mac)
         run.remember(msgspec.structs.replace(run.record, placed=placed, networks=numbers))
+        if nic.mac in taps:
+            await run.monitor.give(taps[nic.mac], placed.nic(nic.mac).netdev)
         await _all_or_nothing(run, hotplug.plug_nic(placed, nic.mac, hostname), undo)
     _realise(run, spec)
 

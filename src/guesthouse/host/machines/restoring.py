@@ -40,6 +40,9 @@ async def fork(ignition: Ignition, placed: Placed, boot: Callable[[Bound], Boot]
     try:
         await _load(ignition, lit, frozen)
         ignition.reached("restored")
+        for nic in placed.nics:
+            if nic.tap and cold.get(nic.id) is None:
+                await lit.monitor.give(lit.boot.taps[nic.mac], nic.netdev)
         for command in _rest(placed, cold, lit.boot):
             await lit.monitor.execute(command)
         ignition.reached("plugged")

@@ -36,6 +36,7 @@ from guesthouse.host.machines.restoring import fork, restore
 from guesthouse.host.machines.reverting import Reverter
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.wiring import Wiring
 from guesthouse.host.probe import console_size
 from guesthouse.host.snapshots.folder import Saved
 from guesthouse.host.stages import Kept
@@ -66,6 +67,7 @@ class Starter:
     kvm: Kvm
     pool: Pool
     reverter: Reverter
+    wiring: Wiring
     clock: Callable[[], float]
     reached: Callable[[str], None]
 
@@ -89,13 +91,13 @@ class Starter:
     async def _start(self, desired: Desired, folder: Folder) -> Run:
         """Boot, fork or restore; the QEMU is held then, as what its record says."""
         capabilities, accelerator = await self.emulator.capabilities(), await self.kvm.accelerator()
-        async with locked(folder) as lock:
+        async with locked(folder) as lock, self.wiring.taps(desired, desired.machine.spec.nics) as taps:
             self.reached("locked")
             last = folder.read_record()
             saved = await self.reverter.next_start(desired, folder, last)
             record = self._record(desired, folder, last, accelerator, capabilities, saved)
             files = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
-            boot = self._boot(desired, folder, files, accelerator, capabilities)
+            boot = self._boot(desired, folder, files, taps, accelerator, capabilities)
             self._hand_over(desired, folder)
             frozen = None if saved else await self._frozen(desired, folder, record)
             unfinished = frozen is not None or saved is not None
@@ -176,6 +178,7 @@ class Starter:
         desired: Desired,
         folder: Folder,
         files: Mapping[str, DiskFile],
+        taps: Mapping[str, int],
         accelerator: str,
         capabilities: Capabilities,
     ) -> Callable[[Bound], Boot]:
@@ -192,6 +195,7 @@ class Starter:
             console_log=folder.console_log,
             pidfile=folder.pidfile,
             screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),
+            taps=taps,
             binary=self.emulator.binary,
         )
 
@@ -219,7 +223,9 @@ class Starter:
             accelerator=accelerator,
             started_at=self.clock(),
             forwards={
-                nic.mac: chosen(nic, before.get(nic.mac, ())) for nic in spec.nics if nic.forwards and nic.mac in has
+                nic.mac: chosen(nic, before.get(nic.mac, ()))
+                for nic in spec.nics
+                if nic.forwards and nic.mac in has and not nic.network
             },
             forwards_before=before,
             networks=saved.networks if saved else networks.at_start(placed),

@@ -169,7 +169,9 @@ async def _unplug_disk(hands: Hands, step: UnplugDisk, desired: Desired, progres
 
 
 async def _plug_nic(hands: Hands, step: PlugNic, desired: Desired, progress: Progress) -> None:
-    await plugging.plug_nic(await hands.running(desired), step.nic, desired.machine.spec.name)
+    run = await hands.running(desired)
+    async with hands.starter.wiring.taps(desired, (step.nic,)) as taps:
+        await plugging.plug_nic(run, step.nic, desired.machine.spec.name, taps)
 
 
 async def _unplug_nic(hands: Hands, step: UnplugNic, desired: Desired, progress: Progress) -> None:

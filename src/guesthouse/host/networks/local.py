@@ -47,6 +47,8 @@ class LocalNetworks:
         """
         site = self._site(wanted.network)
         async with site.lock:
+            if site.record is not None and site.record.wanted.network.generation > wanted.network.generation:
+                return  # somebody knows more of it already
             if wanted.groups:
                 await self._judges.require()
             _refuse_groups(wanted)
@@ -68,6 +70,13 @@ class LocalNetworks:
                 self.watch.leave(network.id)
             await site.remove(network, self._others(network.id))
         self._sites.pop(network.id, None)
+
+    async def attach(self, wanted: NetworkWanted, port: Port) -> int:
+        """A descriptor of the port's TAP, see `open_tap`, on a network that is as it is wanted; raises as `apply`."""
+        site = self._site(wanted.network)
+        if site.suspect or site.record is None or site.record.wanted.network.generation < wanted.network.generation:
+            await self.apply(wanted)
+        return await self.open_tap(wanted, port)
 
     async def open_tap(self, wanted: NetworkWanted, port: Port) -> int:
         """A descriptor of the port's TAP for QEMU to inherit; the caller closes his own. See `taps`."""

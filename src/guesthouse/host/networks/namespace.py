@@ -66,7 +66,7 @@ class Namespace:
 
     def enter(self, function: Callable[[], Result]) -> Result:
         """What `function` returns or raises, called inside by a thread of its own."""
-        return _Visit(self.path, function).result()
+        return _Visit(self.name, lambda: _go_into(self.path), function).result()
 
     async def run(self, *argv: str, stdin: str = "") -> str:
         """Run a program inside, see `processes.run`."""
@@ -74,18 +74,23 @@ class Namespace:
         return (await run(words, stdin=stdin.encode(), timeout_s=_TIMEOUT_S)).decode()
 
 
+def apart(function: Callable[[], Result]) -> Result:
+    """What `function` returns or raises, called in a new namespace, which ends with what is opened there."""
+    return _Visit("nowhere", _leave_all, function).result()
+
+
 class _Visit(threading.Thread, Generic[Result]):
     """A thread that goes into a namespace and ends there."""
 
-    def __init__(self, path: Path, function: Callable[[], Result]) -> None:
-        super().__init__(name=f"in {path.name}")
-        self._path, self._function = path, function
+    def __init__(self, name: str, go: Callable[[], None], function: Callable[[], Result]) -> None:
+        super().__init__(name=f"in {name}")
+        self._go, self._function = go, function
         self._returned: list[Result] = []
         self._raised: BaseException | None = None
 
     def run(self) -> None:
         try:
-            _go_into(self._path)
+            self._go()
             self._returned.append(self._function())
         except BaseException as error:
             self._raised = error
@@ -105,6 +110,11 @@ def _go_into(path: Path) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
     finally:
         os.close(descriptor)
+
+
+def _leave_all() -> None:
+    if _libc.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def read_sysctl(name: str) -> str | None:

@@ -19,7 +19,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from guesthouse.host.networks.namespace import Namespace, read_sysctl, write_sysctl
+from guesthouse.host.networks.namespace import Namespace, apart, read_sysctl, write_sysctl
 from guesthouse.model.errors import Conflict, Failed
 
 TUN, VHOST = "/dev/net/tun", "/dev/vhost-net"
@@ -53,6 +53,11 @@ def open_tap(namespace: Namespace, place: Place) -> int:
         ) from error
 
 
+def idle_tap() -> int:
+    """A descriptor of a TAP that leads nowhere, of the same kind; it has a namespace of its own."""
+    return apart(_make_idle)
+
+
 def open_vhost() -> int | None:
     """A descriptor by which the kernel moves a TAP's frames in QEMU's place; None on a host without."""
     with contextlib.suppress(OSError):
@@ -68,6 +73,16 @@ def _make(place: Place) -> int:
         if read_sysctl(_DISABLE_IPV6.format(place.tap)) is not None:
             write_sysctl(_DISABLE_IPV6.format(place.tap), "1")
         _connect(place)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_idle() -> int:
+    descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _attach(descriptor, "tap0")
     except BaseException:
         os.close(descriptor)
         raise

@@ -1,7 +1,7 @@
-"""A NIC on a user-mode network (libslirp inside QEMU): works without root and without a bridge.
+"""A NIC: on a network of the host's by a TAP, or on a user-mode network (libslirp inside QEMU), which needs no root.
 
-Choices
--------
+Choices for user-mode networks
+------------------------------
 ``ipv6: false``   Few hosts have it everywhere; a guest that is offered IPv6 waits for it in vain first.
 ``restrict``      Left off: the guest may go out. It then also reaches services on the host's loopback by the
                   address 10.0.x.2, which QEMU 7.2 cannot forbid; `host.fence` does, by QEMU's user.
@@ -18,9 +18,10 @@ from guesthouse.qemu.devices.device import Mapping, OnPort
 
 
 class NicDevice(OnPort, frozen=True, kw_only=True):
-    """A network card, known by its MAC address."""
+    """A network card, known by its MAC address. `tap`: its other end is a TAP of the host's."""
 
     mac: str
+    tap: bool = False
 
     @property
     def netdev(self) -> str:
@@ -31,8 +32,13 @@ class NicDevice(OnPort, frozen=True, kw_only=True):
         # Without an option ROM: machines start from disks, and looking for a boot server takes seconds.
         return {"netdev": self.netdev, "mac": self.mac, "romfile": ""}
 
-    def backend(self, hostname: str) -> Mapping:
-        """The user-mode network behind it: the JSON of ``-netdev`` and the arguments of ``netdev_add`` alike."""
+    def backend(self, hostname: str, tap: str) -> Mapping:
+        """What is behind it: the JSON of ``-netdev`` and the arguments of ``netdev_add`` alike.
+
+        `tap` is the descriptor of its TAP, by number or by the name under which QEMU was given it.
+        """
+        if self.tap:
+            return {"type": "tap", "id": self.netdev, "fd": tap}
         return {
             "type": "user",
             "id": self.netdev,

@@ -47,6 +47,9 @@ def upgrade() -> None:
             ),
             sa.ForeignKeyConstraint(["project"], ["projects.id"], name=f"fk_{table}_project", ondelete="RESTRICT"),
         )
+    op.add_column("machines", sa.Column("address", sa.Text(), nullable=False, server_default=""))
+    with op.batch_alter_table("machines") as changed:  # SQLite can only drop a default by copying the table
+        changed.alter_column("address", server_default=None)
     op.create_index("ix_ports_machine", "ports", ["machine"])
     for table, unique in (("ports", ("network", "address")), ("elastics", ("port",))):
         where, name = sa.text(f"{unique[-1]} != ''"), f"uq_{table}_{'_'.join(unique)}"

@@ -1,0 +1,220 @@
+"""Places of NICs on networks: who is where, at which address, in which groups.
+
+Rules
+-----
+1. A NIC's place is written down with the description that wants it. The address that it got is in the description from
+   then on; a snapshot of it so knows where the guest will look for itself.
+2. A place stays a NIC's until neither the description nor the guest has that NIC (`engine.ports`).
+3. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from guesthouse.decide.places import address6_of, check_address, free_address
+from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.resolve import find_network
+from guesthouse.engine.wanted import touch
+from guesthouse.model.errors import Conflict, Invalid, NoCapacity, NotFound
+from guesthouse.model.machine import Forward, MachineSpec, NicSpec
+from guesthouse.model.network import Network, NetworkMode, NetworkState, Port, Subnet
+
+_FORWARDING = frozenset({NetworkMode.NAT, NetworkMode.PRIVATE})
+_FIRST_PORT, _LAST_PORT = 40000, 59999
+_SSH = 22
+DEFAULT_GROUP = "default"
+
+
+async def take_places(desk: Desk, machine: str, spec: MachineSpec) -> MachineSpec:
+    """Give the NICs of a machine, by its id, their places; the description with the addresses that they got.
+
+    Raises `NotFound`, `Invalid`, `Conflict` or `NoCapacity` where one cannot be had.
+    """
+    nics = [await _take(desk, machine, spec.name, nic) for nic in spec.nics]
+    return msgspec.structs.replace(spec, nics=tuple(nics))
+
+
+async def _take(desk: Desk, machine: str, name: str, nic: NicSpec) -> NicSpec:
+    found = await desk.tx.ports.select(mac=nic.mac)
+    if found and found[0].machine != machine:
+        raise Conflict(f"MAC address {nic.mac} is taken", field="mac", value=nic.mac, hint="leave it out")
+    if not nic.network:
+        return _on_none(nic, found)
+    network = await find_network(desk.tx, desk.asker.project, nic.network)
+    if found:
+        return await _keep(desk, name, nic, network, found[0])
+    if network.state is not NetworkState.READY:
+        raise Conflict(
+            f"network {network.name} is not ready: {network.state.value}",
+            subject=f"network {network.name}",
+            hint="`guest operation list` shows how far it is",
+        )
+    return await _enter(desk, machine, name, nic, network)
+
+
+def _on_none(nic: NicSpec, found: list[Port]) -> NicSpec:
+    for field in ("subnet", "address", "groups"):
+        if getattr(nic, field):
+            raise Invalid(f"a NIC without a network has no {field}", field=field, hint="name its network too")
+    if found:
+        raise _stays(nic)
+    return nic
+
+
+async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Network) -> NicSpec:
+    """A new place on a network."""
+    ports = await desk.tx.ports.select(network=network.id)
+    taken, numbers = {port.address for port in ports}, {port.number for port in ports}
+    subnet, address = await _seat(desk, nic, network, taken)
+    groups = await _groups(desk, nic, network)
+    forwards = await _forwards(desk, nic, network, nic.mac)
+    await desk.tx.ports.insert(
+        Port(
+            id=desk.new_id(),
+            project=desk.asker.project,
+            network=network.id,
+            subnet=subnet.id if subnet else "",
+            machine=machine,
+            name=name,
+            mac=nic.mac,
+            number=next(number for number in range(1, len(numbers) + 2) if number not in numbers),
+            address=address,
+            address6=address6_of(subnet, address) if subnet else "",
+            groups=tuple(groups.values()),
+            forwards=forwards,
+        )
+    )
+    await _touch(desk, network)
+    subnet_name = subnet.name if subnet else ""
+    return msgspec.structs.replace(
+        nic, network=network.name, subnet=subnet_name, address=address, groups=tuple(groups), forwards=forwards
+    )
+
+
+async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Port) -> NicSpec:
+    """The place that a NIC has, with what is said otherwise of it now."""
+    subnet = await desk.tx.subnets.get(port.subnet) if port.subnet else None
+    moved = nic.subnet and subnet is not None and nic.subnet not in (subnet.name, subnet.id)
+    if port.network != network.id or moved or nic.address not in ("", port.address):
+        raise _stays(nic)
+    groups = await _groups(desk, nic, network)
+    forwards = await _forwards(desk, nic, network, nic.mac)
+    said = {"name": name, "groups": tuple(groups.values()), "forwards": forwards}
+    if any(getattr(port, field) != value for field, value in said.items()):
+        await desk.tx.ports.update(port.id, {}, **said)
+        await _touch(desk, network)
+    subnet_name = subnet.name if subnet else ""
+    return msgspec.structs.replace(
+        nic, network=network.name, subnet=subnet_name, address=port.address, groups=tuple(groups), forwards=forwards
+    )
+
+
+async def _touch(desk: Desk, network: Network) -> None:
+    latest = await desk.tx.networks.get(network.id)
+    assert latest is not None  # it was found in this very transaction
+    await touch(desk.tx, latest)
+    desk.beside.append(network.id)
+
+
+async def _seat(desk: Desk, nic: NicSpec, network: Network, taken: set[str]) -> tuple[Subnet | None, str]:
+    """The subnet and the address of a newcomer; neither on a network whose addresses somebody else gives."""
+    subnets = await desk.tx.subnets.select(network=network.id)
+    if network.mode is NetworkMode.BRIDGE:
+        for field in ("subnet", "address"):
+            if getattr(nic, field):
+                hint = "leave it out: somebody else gives the addresses there"
+                raise Invalid(f"network {network.name} has no {field}", field=field, hint=hint)
+        return None, ""
+    if nic.subnet:
+        subnets = [subnet for subnet in subnets if nic.subnet in (subnet.name, subnet.id)]
+    if not subnets:
+        what = f"subnet {nic.subnet!r}" if nic.subnet else "subnet yet"
+        raise NotFound(
+            f"network {network.name} has no {what}",
+            subject=f"network {network.name}",
+            field="subnet",
+            value=nic.subnet,
+            hint=f"`guest network show {network.name}` shows its subnets",
+        )
+    if nic.address:
+        subnet = next((each for each in subnets if _holds(each, nic.address)), subnets[0])
+        return subnet, check_address(subnet, nic.address, taken)
+    for subnet in subnets[:-1]:
+        try:
+            return subnet, free_address(subnet, taken)
+        except NoCapacity:
+            continue
+    return subnets[-1], free_address(subnets[-1], taken)
+
+
+def _holds(subnet: Subnet, address: str) -> bool:
+    try:
+        check_address(subnet, address, ())
+    except Invalid:
+        return False
+    return True
+
+
+async def _groups(desk: Desk, nic: NicSpec, network: Network) -> dict[str, str]:
+    """The groups of a NIC: ids by name. On a private network a NIC that names none is in the group `default`."""
+    known = {group.name: group.id for group in await desk.tx.groups.select(network=network.id)}
+    wanted = nic.groups
+    if not wanted and network.mode is NetworkMode.PRIVATE and DEFAULT_GROUP in known:
+        wanted = (DEFAULT_GROUP,)
+    found: dict[str, str] = {}
+    for ref in wanted:
+        name = next((name for name, id in known.items() if ref in (name, id)), None)
+        if name is None:
+            raise NotFound(
+                f"network {network.name} has no group {ref!r}",
+                subject=f"network {network.name}",
+                field="groups",
+                value=ref,
+                hint="`guest group list` shows the groups",
+            )
+        found[name] = known[name]
+    return found
+
+
+async def _forwards(desk: Desk, nic: NicSpec, network: Network, mac: str) -> tuple[Forward, ...]:
+    """The forwards of a NIC, with ports of the host chosen where none is named."""
+    if not nic.forwards:
+        return ()
+    if network.mode not in _FORWARDING:
+        raise Invalid(
+            f"network {network.name} forwards no ports: its mode is {network.mode.value}",
+            field="forwards",
+            hint="leave the forwards out" + ("; it is reached directly" if network.mode is NetworkMode.BRIDGE else ""),
+        )
+    held = {
+        (f.host_port, f.protocol) for port in await desk.tx.ports.select() if port.mac != mac for f in port.forwards
+    }
+    chosen: list[Forward] = []
+    for forward in nic.forwards:
+        if forward.host_port and (forward.host_port, forward.protocol) in held:
+            raise Conflict(
+                f"port {forward.host_port}/{forward.protocol} of the host is forwarded to another machine",
+                field="host_port",
+                value=forward.host_port,
+                hint="choose another, or 0 to have one chosen",
+            )
+        chosen.append(forward if forward.host_port else await _chosen(desk, forward, held))
+        held.add((chosen[-1].host_port, chosen[-1].protocol))
+    return tuple(chosen)
+
+
+async def _chosen(desk: Desk, forward: Forward, held: set[tuple[int, str]]) -> Forward:
+    for port in range(_FIRST_PORT, _LAST_PORT + 1):
+        if (port, forward.protocol) not in held and await desk.facts.port_is_free(port, forward.protocol):
+            return msgspec.structs.replace(forward, host_port=port)
+    raise NoCapacity("no free port was found on the host", field="host_port", hint="name one")
+
+
+def _stays(nic: NicSpec) -> Invalid:
+    return Invalid(
+        f"NIC {nic.mac} stays where it is: network, subnet and address of a NIC do not change",
+        field="nics",
+        value=nic.mac,
+        hint="take it out and put another one in",
+    )

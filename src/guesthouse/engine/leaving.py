@@ -1,0 +1,52 @@
+"""What a machine has no more, or leaves behind: its disks, and its places on networks."""
+
+from __future__ import annotations
+
+from guesthouse.decide.observed import Observed
+from guesthouse.engine.wanted import touch
+from guesthouse.model.machine import Deleting, Machine
+from guesthouse.model.resources import DiskState
+from guesthouse.ports import Transaction
+
+
+async def leave_places(tx: Transaction, machine: Machine, observed: Observed | None) -> list[str]:
+    """Give up the places of NICs that neither the description nor the guest has; all where the machine is gone.
+
+    Returns the ids of the networks.
+    """
+    kept = {nic.mac for nic in machine.spec.nics} if observed else set()
+    if observed is not None and observed.process is not None:
+        kept |= {nic.mac for nic in observed.process.spec.nics}
+    left: dict[str, None] = {}
+    for port in await tx.ports.select(machine=machine.id):
+        if port.mac not in kept:
+            for elastic in await tx.elastics.select(port=port.id):
+                await tx.elastics.update(elastic.id, {}, port="", network="")
+            await tx.ports.delete(port.id)
+            left[port.network] = None
+    for id in left:
+        if (network := await tx.networks.get(id)) is not None:
+            await touch(tx, network)
+    return list(left)
+
+
+async def release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:
+    """Disks that the description no longer names, and the guest has let go of, are free; or gone, if they are to go."""
+    named = {disk.disk for disk in machine.spec.disks}
+    for disk in await tx.disks.select(machine=machine.id):
+        if disk.id in named:
+            continue
+        if disk.state is not DiskState.DELETING:
+            await tx.disks.update(disk.id, {}, machine="")
+        elif disk.id not in observed.disks:
+            await tx.disks.delete(disk.id)
+
+
+async def forget_disks(tx: Transaction, machine: Machine) -> None:
+    """The disks of a machine that is gone: those that went with it are forgotten, the others are free."""
+    gone = {disk.disk for disk in machine.spec.disks} if machine.deleting is Deleting.WITH_DISKS else set()
+    for disk in await tx.disks.select(machine=machine.id):
+        if disk.id in gone or disk.state is DiskState.DELETING:
+            await tx.disks.delete(disk.id)
+        else:
+            await tx.disks.update(disk.id, {}, machine="")
