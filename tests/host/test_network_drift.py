@@ -132,10 +132,10 @@ def test_the_table_of_the_host_comes_back_by_itself(tmp_path: Path) -> None:
         changes = fence.listen()
         assert changes is not None
         with changes:
-            async with a_house_with_networks() as (_, networks), two_machines(networks) as (made, flows):
+            async with a_house_with_networks() as (_, networks), two_machines(networks) as (_made, flows):
                 subprocess.run(("nft", "flush", "ruleset"), check=True)
                 async with asyncio.timeout(PATIENCE_S):
-                    while not await networks.host.is_guarded([made.wanted]):
+                    while not await networks.host.is_guarded():
                         await asyncio.get_running_loop().sock_recv(changes, 1 << 16)
                 await live(flows)
 
@@ -147,8 +147,7 @@ def test_to_apply_again_changes_nothing(tmp_path: Path) -> None:
         async with a_house_with_networks() as (_, networks), two_machines(networks) as (made, flows):
             namespace, servers = networks.namespace(made.network), name_servers()
             before = await _state(namespace)
-            for site in networks.sites().values():
-                site.suspect = True
+            networks.sites()[NETWORK].suspect = True
             await networks.apply(made.wanted)
             assert (await _state(namespace), name_servers()) == (before, servers)
             await live(flows)

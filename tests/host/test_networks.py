@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from socket import AF_INET6
 
+import pytest
 from tests.host.nets import (
     ELASTIC,
     FAR,
@@ -72,8 +73,13 @@ MATRIX = (
 )
 
 
-def test_who_reaches_whom(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strict", ["0", "1"])
+def test_who_reaches_whom(strict: str, tmp_path: Path) -> None:
+    """Also on a host that takes packets only from where it would send the answer to (rp_filter)."""
+
     async def look() -> None:
+        for scope in ("all", "default"):
+            write_sysctl(f"net/ipv4/conf/{scope}/rp_filter", strict)
         nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24")
         only = a_network(2, "only", NetworkMode.HOST_ONLY, "192.168.56.0/24")
         one = a_network(3, "one", NetworkMode.PRIVATE, "10.7.0.0/24")
@@ -166,3 +172,17 @@ def _bridge_the_uplink() -> None:
     ip("address", "add", f"{HOST}/24", "dev", "lan0")
     ip("link", "set", "lan0", "mtu", "1450", "up")
     ip("route", "add", "default", "via", OUTSIDE)
+
+
+def test_networks_that_are_made_at_the_same_time_do_not_lose_each_other(tmp_path: Path) -> None:
+    async def look() -> None:
+        many = [a_network(n, f"n{n}", NetworkMode.NAT, f"10.{n}.0.0/24") for n in range(1, 6)]
+        async with outside(), a_house_with_networks() as (_, networks):
+            await asyncio.gather(*(networks.apply(each.wanted) for each in many))
+            assert [await networks.differs(each.wanted) for each in many] == [[]] * len(many)
+            await asyncio.gather(*(networks.remove(each.network) for each in many[1:]))
+            assert await networks.differs(many[0].wanted) == []
+            await networks.remove(many[0].network)
+            assert left() == []
+
+    on_a_host(tmp_path, look)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_interface, ip_network
 
 from guesthouse.formats import iproute, links, netfilter
@@ -13,7 +13,7 @@ from guesthouse.host.networks import rules
 from guesthouse.host.networks.layout import ROUTED
 from guesthouse.host.networks.namespace import FOLDER
 from guesthouse.host.processes import run
-from guesthouse.model.errors import ChildFailed, Conflict
+from guesthouse.model.errors import Conflict, GuesthouseError
 from guesthouse.model.network import NetworkWanted
 
 _TIMEOUT_S = 60.0
@@ -24,9 +24,11 @@ _WIDE = {4: 8, 6: 16}
 class HostSide:
     """The host's own part of the networks of one house."""
 
-    def __init__(self, tag: str, table: str) -> None:
+    def __init__(self, tag: str, table: str, networks: Callable[[], Iterable[NetworkWanted]]) -> None:
+        """`networks` are those that there are, whenever it is called: several may be made at a time."""
         self.tag = tag
         self.table = table
+        self._networks = networks
         self._text = self._listed = ""
         self._loading = asyncio.Lock()
 
@@ -55,33 +57,35 @@ class HostSide:
         if lines:
             await _run(*iproute.BATCH, stdin=iproute.batch(lines))
 
-    async def guard(self, networks: Sequence[NetworkWanted], *, surely: bool = False) -> None:
-        """Have the table for these networks, none for no networks; `surely` when somebody may have changed it."""
+    async def guard(self) -> None:
+        """Have the table for the networks that there are now; none for no networks."""
         async with self._loading:
-            text = self._write(networks)
-            if text == self._text and not (surely and await self._differs()):
+            text = self._write()
+            if text == self._text and self._listed == await self._list():
                 return
             await rules.load_on_host(text)
             self._text, self._listed = text, await self._list()
 
-    async def is_guarded(self, networks: Sequence[NetworkWanted]) -> bool:
-        """Whether the table is there, and as it was made for these networks."""
+    async def is_guarded(self) -> bool:
+        """Whether the table is there, and as it is for the networks that there are now."""
         async with self._loading:
-            return self._text == self._write(networks) and not await self._differs()
+            return self._text == self._write() and self._listed == await self._list()
 
-    def _write(self, networks: Sequence[NetworkWanted]) -> str:
+    async def has_table(self) -> bool:
+        """Whether the table is there, whoever made it."""
+        return bool(await self._list())
+
+    def _write(self) -> str:
+        networks = sorted(self._networks(), key=lambda each: each.network.number)
         if not networks:
             return netfilter.without((self.table,))
-        return netfilter.outside(self.table, self.tag, sorted(networks, key=lambda each: each.network.number))
-
-    async def _differs(self) -> bool:
-        return self._listed != await self._list()
+        return netfilter.outside(self.table, self.tag, networks)
 
     async def _list(self) -> str:
-        """The table as the kernel has it; "" where there is none."""
+        """The table as the kernel has it; "" where there is none, or nobody can tell."""
         try:
             return await _run("nft", "--stateless", "list", "table", *self.table.split())
-        except ChildFailed:
+        except GuesthouseError:
             return ""
 
 

@@ -31,7 +31,7 @@ class LocalNetworks:
 
     def __init__(self, house: House, reached: Callable[[str], None]) -> None:
         tag = links.tag_of(house.home.resolve())
-        self.host = HostSide(tag, netfilter.table_of(house.home.resolve()))
+        self.host = HostSide(tag, netfilter.table_of(house.home.resolve()), self._known)
         self._house, self._reached = house, reached
         self._sites: dict[str, Site] = {}
         self._news = Feed()
@@ -52,7 +52,7 @@ class LocalNetworks:
             if wanted.groups:
                 await self._judges.require()
             _refuse_groups(wanted)
-            await site.apply(wanted, self._others(wanted.network.id))
+            await site.apply(wanted)
             if self.watch is not None:
                 self.watch.attend(wanted.network.id, site.link, site.namespace, site.server.process)
 
@@ -60,7 +60,7 @@ class LocalNetworks:
         """What of the network is not as it is wanted, in words; nothing when it is."""
         site = self._site(wanted.network)
         async with site.lock:
-            return await site.differs(wanted, [*self._others(wanted.network.id), wanted])
+            return await site.differs(wanted)
 
     async def remove(self, network: Network) -> None:
         """Have no such network any more; there is none is as good."""
@@ -68,7 +68,7 @@ class LocalNetworks:
         async with site.lock:
             if self.watch is not None:
                 self.watch.leave(network.id)
-            await site.remove(network, self._others(network.id))
+            await site.remove(network)
         self._sites.pop(network.id, None)
 
     async def attach(self, wanted: NetworkWanted, port: Port) -> int:
@@ -120,22 +120,21 @@ class LocalNetworks:
             kept = site.record
             if kept is None or kept.generation < 0 or (rules_alone and site.has_its_rules()):
                 return
-            found = await site.differs(kept.wanted, [*self._others(network), kept.wanted])
+            found = await site.differs(kept.wanted)
         if found:
             _LOG.warning("network %s is not as it was applied: %s", kept.wanted.network.name, "; ".join(found))
             self._news.tell(network)
 
     async def _guard_again(self) -> None:
         """The table on the host is the house's: it is put up again at once, for whatever network."""
-        networks = self._others("")
-        if networks and not await self.host.is_guarded(networks):
-            await self.host.guard(networks, surely=True)
+        if self._known() and not await self.host.is_guarded():
+            await self.host.guard()
             _LOG.warning("the table %s was removed by another program; it is there again", self.host.table)
 
     def adopt(self) -> None:
         """Know the networks that an earlier daemon has made."""
         for kept in record.read_all(self._house):
-            self._site(kept.wanted.network).record = kept
+            self._site(kept.wanted.network).adopt(kept)
 
     def sites(self) -> dict[str, Site]:
         """The networks that are known, by id."""
@@ -147,10 +146,9 @@ class LocalNetworks:
             site = self._sites[network.id] = Site(self._house, self.host, network, self._reached)
         return site
 
-    def _others(self, network: str) -> list[NetworkWanted]:
-        """What else is on the host's side, in an order that is always the same."""
-        sites = sorted(self._sites.items())
-        return [site.record.wanted for id, site in sites if id != network and site.record is not None]
+    def _known(self) -> list[NetworkWanted]:
+        """The networks that are on the host, or are just being put there."""
+        return [site.record.wanted for site in self._sites.values() if site.record is not None]
 
 
 def _refuse_groups(wanted: NetworkWanted) -> None:
@@ -203,6 +201,8 @@ async def clean(house: House) -> list[str]:
             number, Network(id=f"number-{number}", project="", name="", mode=NetworkMode.NAT, number=number)
         )
         await networks.remove(network)
+    if await networks.host.has_table():
+        await networks.host.guard()
     return [links.namespace(networks.host.tag, number) for number in numbers]
 
 

@@ -19,9 +19,10 @@ _NAME = "wanted.json"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What was wanted, and the generation of the rules that were made of it; -1 until they were."""
+    """What was wanted, how long its frames are, and the generation of the rules made of it; -1 until they were."""
 
     wanted: NetworkWanted
+    mtu: int
     generation: int = -1
 
 

@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -29,7 +29,7 @@ from guesthouse.host.networks.taps import Place
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkState, NetworkWanted, Port
 
-POINTS = ("recorded", "named", "settled", "guarded", "let out", "linked", "routed", "served", "remembered")
+POINTS = ("named", "recorded", "settled", "guarded", "let out", "linked", "routed", "served", "remembered")
 REMOVAL_POINTS = ("silenced", "unrouted", "cut off", "emptied", "unnamed", "forgotten")
 _MTU = 1500  # where the host has no way out to take it from
 
@@ -58,25 +58,29 @@ class Site:
         self._house, self._host, self._reached = house, host, reached
         self._mtu = _MTU
 
+    def adopt(self, kept: Record) -> None:
+        """Know what an earlier daemon made."""
+        self.record, self._mtu = kept, kept.mtu
+
     # --- having it ---
 
-    async def apply(self, wanted: NetworkWanted, others: Sequence[NetworkWanted]) -> None:
-        """Have it as it is wanted; `others` are the house's other networks. The caller holds `lock`."""
+    async def apply(self, wanted: NetworkWanted) -> None:
+        """Have it as it is wanted. The caller holds `lock`."""
         before, generation = (self.record.wanted, self.record.generation) if self.record else (None, -1)
         if not self.suspect and before is not None and _only_ports_differ(before, wanted):
             await self._change_ports(before, wanted)
             return
         view = await self.look(wanted)
         refuse_overlaps(wanted, self._host.tag, view.host)
-        self._remember(Record(wanted))
-        self._reached("recorded")
         await self.namespace.make(None if self.namespace.is_there() else await self.server.pid())
         self._reached("named")
+        self._remember(Record(wanted, self._mtu))
+        self._reached("recorded")
         self.namespace.enter(lambda: _settle(layout.inside_settings(wanted)))
         self._reached("settled")
         generation = await self._guard(before, wanted, generation)
         self._reached("guarded")
-        await self._host.guard([*others, wanted], surely=True)
+        await self._host.guard()
         self._reached("let out")
         await self._link(wanted, view)
         self._reached("linked")
@@ -86,11 +90,11 @@ class Site:
         await self._serve(wanted)
         await tell_the_host(wanted, self.link)
         self._reached("served")
-        self._remember(Record(wanted, generation))
+        self._remember(Record(wanted, self._mtu, generation))
         self.suspect = False
         self._reached("remembered")
 
-    async def differs(self, wanted: NetworkWanted, networks: Sequence[NetworkWanted]) -> list[str]:
+    async def differs(self, wanted: NetworkWanted) -> list[str]:
         """What is not as it is wanted, in words. The caller holds `lock`."""
         self.suspect = True
         if not self.namespace.is_there():
@@ -110,7 +114,7 @@ class Site:
             found += [
                 f"{name} is not {value}" for name, value in _unsettled(layout.outside_settings(wanted, self._host.tag))
             ]
-        if not await self._host.is_guarded(networks):
+        if not await self._host.is_guarded():
             found.append(f"the table {self._host.table} was changed by another program")
         if dnsmasq.is_served(wanted.network) and not self.server.runs():
             found.append("its name server does not run")
@@ -149,7 +153,7 @@ class Site:
         text = _change(before, wanted, self._host.tag)
         generation = await rules.load(self.namespace, text) if text else self.namespace.enter(rules.generation)
         await self._serve(wanted)
-        self._remember(Record(wanted, generation))
+        self._remember(Record(wanted, self._mtu, generation))
 
     async def _guard(self, before: NetworkWanted | None, wanted: NetworkWanted, generation: int) -> int:
         """Have the rules inside; their generation."""
@@ -207,8 +211,8 @@ class Site:
 
     # --- having it no more ---
 
-    async def remove(self, network: Network, others: Sequence[NetworkWanted]) -> None:
-        """Have none of it; `others` are the networks that stay. The caller holds `lock`."""
+    async def remove(self, network: Network) -> None:
+        """Have none of it. The caller holds `lock`."""
         await self.server.stop()
         self._reached("silenced")
         seen = await self._host.look()
@@ -221,7 +225,7 @@ class Site:
         self._reached("emptied")
         await self.namespace.remove()
         self.record, self.suspect = None, True
-        await self._host.guard(others, surely=True)
+        await self._host.guard()
         self._reached("unnamed")
         record.remove(self._house, network.id)
         self._reached("forgotten")
