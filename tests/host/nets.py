@@ -35,8 +35,17 @@ DENIED_S = 1.0
 """How long a connection is tried that is to fail: what is open answers in milliseconds."""
 
 
-def on_a_host(tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do the work where the network, and the names of namespaces, are a host's of the test's own."""
+def _no_more() -> None:
+    """Nothing else is to be prepared."""
+
+
+def on_a_host(
+    tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]], then: Callable[[], None] = _no_more
+) -> None:
+    """Do the work where the network, and the names of namespaces, are a host's of the test's own.
+
+    `then` changes more of the child that the work is done in.
+    """
     resolver = tmp_path / "resolv.conf"
     resolver.write_text(f"nameserver {OUTSIDE}\n")
     resolver.chmod(0o644)
@@ -44,6 +53,7 @@ def on_a_host(tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]]) -> 
     def prepare() -> None:
         take_own_network(resolver)
         mount_small(Path("/run"), "8m")
+        then()
 
     run_as(prepare, work)
 
@@ -126,7 +136,7 @@ def a_network(number: int, name: str, mode: NetworkMode, cidr: str = "", cidr6: 
         return Made(network)
     subnet = Subnet(
         id=f"subnet-{number}", project="p", network=network.id, name="first", number=1, cidr=cidr,
-        gateway=_nth(cidr, 1), first=_nth(cidr, 2), last=_nth(cidr, 250),
+        gateway=_nth(cidr, 1), first=_nth(cidr, 2), last=_nth(cidr, -2),
         cidr6=cidr6, gateway6=_nth(cidr6, 1) if cidr6 else "",
     )  # fmt: skip
     return Made(network, [subnet])

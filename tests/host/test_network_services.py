@@ -89,7 +89,8 @@ async def resolve(place: Namespace | None, server: str, name: str, kind: int = 1
     )
 
     def make() -> socket.socket:
-        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     loop = asyncio.get_running_loop()
     with place.enter(make) if place else make() as sock:

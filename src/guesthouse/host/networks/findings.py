@@ -65,6 +65,7 @@ async def _refusal() -> Finding | None:
     try:
         try:
             await trial.make()
+            await trial.run("ip", "link", "set", "lo", "up")
         finally:
             await trial.remove()
     except (GuesthouseError, OSError) as error:

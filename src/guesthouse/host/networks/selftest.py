@@ -28,6 +28,7 @@ from guesthouse.host.networks.namespace import Namespace, write_sysctl
 from guesthouse.model.errors import Conflict, GuesthouseError
 
 _TIMEOUT_MS = 10_000
+_JUDGED = "1"
 _NAMES, _MACS = ("one", "two"), (b"\x02gh\0\0\1", b"\x02gh\0\0\2")
 _ADDRESSES = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 _OPEN, _CLOSED = 2, 1
@@ -93,7 +94,7 @@ async def wrongly_passed() -> str:
 
 def _judge_bridged() -> None:
     for name in BRIDGED_RULES:
-        write_sysctl(name, "1")
+        write_sysctl(name, _JUDGED)
 
 
 def _try(ends: list[int]) -> str:
