@@ -51,6 +51,15 @@ def become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
+def become_alone() -> None:
+    """Be root of a user namespace with no other user in it, with a network and mounts of its own."""
+    user, group = os.geteuid(), os.getegid()
+    _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWNET))
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+        Path(f"/proc/self/{name}").write_text(text)
+    mount_small(Path("/run"), "1m")
+
+
 def mount_small(folder: Path, size: str) -> None:
     """Put a small file system on a folder, for this process and its children alone; it is gone with them."""
     _leave_the_box(_CLONE_NEWNS)

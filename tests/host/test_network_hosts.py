@@ -9,13 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.host.children import become_nobody, lose_net_admin, mount_small
+from tests.host.children import become_alone, become_nobody, lose_net_admin, mount_small
 from tests.host.nets import a_house_with_networks, a_network, ip, left, on_a_host, outside
 
 from guesthouse.formats.iproute import read_links
 from guesthouse.host.networks import cable, findings, selftest
 from guesthouse.host.networks.namespace import FOLDER, Namespace
-from guesthouse.model.errors import Conflict
+from guesthouse.model.errors import Conflict, Failed
 from guesthouse.model.network import Group, NetworkMode
 
 TABLE = "inet guesthouse_00000000_networks"
@@ -163,6 +163,27 @@ def test_without_the_right_there_are_no_networks(prepare: Callable[[], None], tm
         assert (found.name, found.level) == ("networks", "warning")
         assert "user-mode networks alone" in found.found
         assert "root" in found.fix or "CAP_NET_ADMIN" in found.fix
+
+    on_a_host(tmp_path, look, prepare)
+
+
+def test_where_no_name_server_can_run_nothing_is_made(tmp_path: Path) -> None:
+    """In a user namespace of one user, who may not set groups."""
+
+    async def look() -> None:
+        (found,) = await findings.check(TABLE)
+        assert (found.name, found.level) == ("networks", "warning")
+        assert "may not set groups" in found.found
+        async with a_house_with_networks() as (_, networks):
+            with pytest.raises(Failed, match="may not set groups") as caught:
+                await networks.apply(a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24").wanted)
+            assert "newuidmap" in caught.value.hint
+            assert left() == []
+            await networks.apply(a_network(2, "wire", NetworkMode.BRIDGE, link="lan0").wanted)
+
+    def prepare() -> None:
+        become_alone()
+        ip("link", "add", "lan0", "type", "bridge")
 
     on_a_host(tmp_path, look, prepare)
 

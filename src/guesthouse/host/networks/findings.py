@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from guesthouse.host.machines.process import PROGRAMS
-from guesthouse.host.networks import layout, selftest, taps
+from guesthouse.host.networks import layout, nameserver, selftest, taps
 from guesthouse.host.networks.namespace import FOLDER, Namespace, read_sysctl
 from guesthouse.host.networks.resolver import resolver_file
 from guesthouse.host.processes import run
@@ -59,6 +59,10 @@ async def check(table: str) -> list[Finding]:
 
 async def _refusal() -> Finding | None:
     """Why there can be no networks at all; None where there can."""
+    try:
+        nameserver.refuse_where_none_can_run()
+    except GuesthouseError as error:
+        return Finding("networks", WARNING, f"{_USER_MODE}: {error}", error.hint)
     if not Path(taps.TUN).exists():
         return Finding("networks", WARNING, f"there is no {taps.TUN}: {_USER_MODE}", "load the kernel module tun")
     trial = Namespace(f"gh-check-{os.getpid()}")

@@ -10,10 +10,10 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from guesthouse.formats import links, netfilter
+from guesthouse.formats import dnsmasq, links, netfilter
 from guesthouse.formats.dnsmasq import Lease
 from guesthouse.host.feed import Feed
-from guesthouse.host.networks import record, selftest, taps
+from guesthouse.host.networks import nameserver, record, selftest, taps
 from guesthouse.host.networks.hostside import HostSide
 from guesthouse.host.networks.namespace import Namespace
 from guesthouse.host.networks.site import Site
@@ -45,6 +45,8 @@ class LocalNetworks:
 
         Raises `Conflict` or `Failed` where this box cannot have it, before anything has changed.
         """
+        if dnsmasq.is_served(wanted.network):
+            nameserver.refuse_where_none_can_run()
         site = self._site(wanted.network)
         async with site.lock:
             if site.record is not None and site.record.wanted.network.generation > wanted.network.generation:

@@ -44,9 +44,22 @@ from guesthouse.host.networks.namespace import Namespace
 from guesthouse.model.errors import ChildFailed, Failed, TimedOut
 
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
+_SETGROUPS = Path("/proc/self/setgroups")
 _RIGHTS = "-all,+net_admin,+net_raw,+net_bind_service"
 _START_S, _END_S = 60.0, 5.0
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 1 << 20, 64 << 10
+
+
+def refuse_where_none_can_run() -> None:
+    """Raise `Failed`, with what mends it, where dnsmasq cannot run."""
+    if shutil.which("dnsmasq", path=PROGRAMS) is None:
+        raise Failed("dnsmasq is not installed on this host", hint="apt install dnsmasq-base")
+    if not identity.can_confine() and _SETGROUPS.exists() and _SETGROUPS.read_text().strip() == "deny":
+        # As root of such a namespace it wants to leave its groups, and ends when it may not.
+        raise Failed(
+            "dnsmasq cannot run as root of a user namespace that may not set groups",
+            hint="map a range of user and group ids into the namespace, with newuidmap and newgidmap",
+        )
 
 
 class NameServer:
@@ -170,8 +183,6 @@ class NameServer:
             self._argv = found.argv if found.inode == inode else ()
 
     async def _start(self, argv: tuple[str, ...]) -> None:
-        if shutil.which(argv[0], path=PROGRAMS) is None:
-            raise Failed("dnsmasq is not installed on this host", hint="apt install dnsmasq-base")
         ours, theirs = os.pipe()
         with os.fdopen(ours, "rb", buffering=0) as said:
             try:
