@@ -198,3 +198,22 @@ def test_a_tap_that_is_held_is_not_taken(tmp_path: Path) -> None:
             os.close(await networks.open_tap(made.wanted, asked.port))
 
     on_a_host(tmp_path, look)
+
+
+def test_that_a_machine_ends_is_no_reason_to_look_at_its_network(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with a_house_with_networks() as (_, networks):
+            made = a_network(1, "only", NetworkMode.HOST_ONLY, "192.168.56.0/24")
+            asked = made.port(1)
+            await networks.apply(made.wanted)
+            assert await networks.differs(made.wanted) == []
+            heard: list[str] = []
+            networks.watch._hint = lambda network, rules_alone: heard.append(network)  # type: ignore[union-attr]
+            os.close(await networks.open_tap(made.wanted, asked.port))
+            ip("link", "set", "br1", "down", namespace=networks.namespace(made.network).name)
+            async with asyncio.timeout(PATIENCE_S):
+                while not heard:
+                    assert await networks.differs(made.wanted) != []
+            assert heard == [NETWORK], "once, for the bridge that is down"
+
+    on_a_host(tmp_path, look)

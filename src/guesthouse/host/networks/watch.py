@@ -5,7 +5,9 @@ Rules
 1. The kernel tells, over sockets opened in each namespace and on the host. Nothing is looked at as long as nothing is
    told.
 2. What is told is a hint: whoever gets it looks at the network. Our own changes are told too, and cost one look.
-3. Messages that the kernel had to drop (ENOBUFS) are a hint to look at everything.
+3. That a TAP is gone is none: its machine has ended. So what is lost of a link that is no more is passed over, unless
+   the network itself is made of it.
+4. Messages that the kernel had to drop (ENOBUFS) are a hint to look at everything.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from guesthouse.formats import netlink
@@ -40,6 +42,9 @@ def listen(family: int, groups: int) -> socket.socket:
 @dataclass
 class _Attended:
     inode: int
+    namespace: Namespace
+    own: frozenset[int] = frozenset()
+    """Indexes of the links that the network is made of."""
     sockets: list[socket.socket] = field(default_factory=list)
     server: Process | None = None
     mourner: asyncio.Task[None] | None = None
@@ -73,10 +78,11 @@ class Watch:
         found = self._attended.get(network)
         if found is None or found.inode != namespace.inode():
             self.leave(network)
-            found = self._attended[network] = _Attended(namespace.inode(), namespace.enter(_inside))
+            found = self._attended[network] = _Attended(namespace.inode(), namespace, sockets=namespace.enter(_inside))
             links, rules = found.sockets
-            self._loop.add_reader(links, self._inside_links, network, links)
+            self._loop.add_reader(links, self._inside_links, network, found)
             self._loop.add_reader(rules, self._inside_rules, network, rules)
+        found.own = namespace.enter(_own)
         if server is not found.server:
             if found.mourner is not None:
                 found.mourner.cancel()
@@ -119,9 +125,10 @@ class Watch:
         if data is None or netlink.TABLE_LOST in {kind for kind, _ in netlink.messages(data)}:
             self._hint("", True)
 
-    def _inside_links(self, network: str, listener: socket.socket) -> None:
-        data = _read(listener)
-        if data is None or netlink.disturbed(data):
+    def _inside_links(self, network: str, found: _Attended) -> None:
+        data = _read(found.sockets[0])
+        lost = set() if data is None else netlink.disturbed(data)
+        if data is None or lost & found.own or (lost and found.namespace.enter(lambda: _any_is_there(lost))):
             self._hint(network, False)
 
     def _inside_rules(self, network: str, listener: socket.socket) -> None:
@@ -132,6 +139,19 @@ class Watch:
 
 def _inside() -> list[socket.socket]:
     return [listen(_NETLINK_ROUTE, netlink.LINK_GROUPS), listen(_NETLINK_NETFILTER, netlink.RULE_GROUPS)]
+
+
+def _own() -> frozenset[int]:
+    """The links here that are no machine's."""
+    return frozenset(index for index, name in socket.if_nameindex() if not name.startswith("tap"))
+
+
+def _any_is_there(indexes: Iterable[int]) -> bool:
+    for index in indexes:
+        with contextlib.suppress(OSError):
+            socket.if_indextoname(index)
+            return True
+    return False
 
 
 def _read(listener: socket.socket) -> bytes | None:
