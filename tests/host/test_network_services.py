@@ -140,6 +140,17 @@ def test_a_machine_has_its_address_and_its_name_at_once(tmp_path: Path) -> None:
     on_a_host(tmp_path, look)
 
 
+def test_name_servers_read_their_files_whatever_the_umask(tmp_path: Path) -> None:
+    async def look() -> None:
+        os.umask(0o077)
+        nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24")
+        async with outside(), a_house_with_networks() as (_, networks):
+            asked = nat.port(1)
+            assert await lease(await a_machine(networks, nat, asked), asked.port.mac) == "10.0.0.11"
+
+    on_a_host(tmp_path, look)
+
+
 def test_whom_we_do_not_know_gets_no_address_and_no_name(tmp_path: Path) -> None:
     """A guest that calls itself by another's name, or by another's client identifier, is who its MAC address is."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from socket import AF_INET6
+from socket import AF_INET6, inet_aton
 
 import pytest
+from msgspec.structs import replace
 from tests.host.nets import (
     ELASTIC,
     FAR,
@@ -26,6 +27,7 @@ from tests.host.nets import (
     outside,
     serving,
 )
+from tests.host.test_network_services import resolve
 
 from guesthouse.host.networks.layout import FORWARDING6
 from guesthouse.host.networks.namespace import Namespace, write_sysctl
@@ -184,5 +186,48 @@ def test_networks_that_are_made_at_the_same_time_do_not_lose_each_other(tmp_path
             assert await networks.differs(many[0].wanted) == []
             await networks.remove(many[0].network)
             assert left() == []
+
+    on_a_host(tmp_path, look)
+
+
+def test_an_elastic_address_moves_and_goes(tmp_path: Path) -> None:
+    async def look() -> None:
+        made = a_network(1, "own", NetworkMode.PRIVATE, "10.7.0.0/24")
+        made.port(1, elastic=ELASTIC)
+        made.port(2)
+        async with outside() as there, a_house_with_networks() as (_, networks):
+            machines = {each.machine: await a_machine(networks, made, each) for each in made.ports}
+            async with serving({name: listener(each, SSH) for name, each in machines.items()}):
+                assert await ask(there, ELASTIC, SSH) == f"own-1 from {OUTSIDE}"
+                one, two = made.ports
+                made.ports[:] = [replace(one, elastic=""), replace(two, elastic=ELASTIC)]
+                await networks.apply(made.wanted)
+                assert await ask(there, ELASTIC, SSH) == f"own-2 from {OUTSIDE}"
+                made.ports[1] = two
+                await networks.apply(made.wanted)
+                assert await ask(there, ELASTIC, SSH, denied=True) == NO
+            assert (ELASTIC in ip("route"), ip("neighbour", "show", "proxy")) == (False, "")
+            assert await networks.differs(made.wanted) == []
+
+    on_a_host(tmp_path, look)
+
+
+def test_subnets_come_and_go(tmp_path: Path) -> None:
+    async def look() -> None:
+        made, more = (a_network(1, "own", NetworkMode.PRIVATE, cidr) for cidr in ("10.7.0.0/24", "10.8.0.0/24"))
+        async with outside(), a_house_with_networks() as (_, networks):
+            first = await a_machine(networks, made, made.port(1))
+            more.port(2)
+            second = replace(more.subnets[0], id="subnet-2", number=2, name="second")
+            asked = replace(more.ports[0], port=replace(more.ports[0].port, subnet=second.id))
+            both = replace(made.wanted, subnets=(*made.subnets, second), ports=(*made.ports, asked))
+            await networks.apply(both)
+            assert await networks.differs(both) == []
+            bridges = ip("-o", "link", namespace=networks.namespace(made.network).name)
+            assert ("br1" in bridges, "br2" in bridges) == (True, True)
+            assert await resolve(first, "10.8.0.1", "own-2") == [inet_aton("10.8.0.12")]
+            await networks.apply(made.wanted)
+            assert await networks.differs(made.wanted) == []
+            assert "br2" not in ip("-o", "link", namespace=networks.namespace(made.network).name)
 
     on_a_host(tmp_path, look)

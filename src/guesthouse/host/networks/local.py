@@ -172,7 +172,8 @@ async def open_networks(house: House, *, reached: Callable[[str], None] = _nothi
 
     `reached` is called between the steps of `site.POINTS` and `site.REMOVAL_POINTS`.
     """
-    house.networks.mkdir(mode=0o711, parents=True, exist_ok=True)
+    house.networks.mkdir(parents=True, exist_ok=True)
+    house.networks.chmod(0o711)  # name servers pass through it
     networks = LocalNetworks(house, reached)
     networks.adopt()
     async with asyncio.TaskGroup() as tasks:

@@ -124,13 +124,15 @@ class NameServer:
     def _open_folder(self) -> None:
         owner = os.geteuid() if self._user is None else self._user
         for path in (self._folder, self._folder / ADDRESSES, self._folder / NAMES):
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
-            self._let_read(path)
+            path.mkdir(parents=True, exist_ok=True)
+            self._let_read(path, 0o750)
         for path in (self._folder / LEASES, self._folder / LOG):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             os.chown(path, owner, -1)
 
-    def _let_read(self, path: Path) -> None:
+    def _let_read(self, path: Path, mode: int) -> None:
+        """Let dnsmasq read it, whatever our umask is."""
+        path.chmod(mode)
         if self._user is not None:
             os.chown(path, -1, self._user)
 
@@ -153,8 +155,7 @@ class NameServer:
     def _write(self, kind: str, name: str, text: str) -> None:
         partial = self._folder / f"{name}.partial"
         partial.write_text(text)
-        partial.chmod(0o640)
-        self._let_read(partial)
+        self._let_read(partial, 0o640)
         partial.replace(self._folder / kind / name)
 
     def _read(self) -> dict[str, PortFiles]:
