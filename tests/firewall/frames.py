@@ -94,3 +94,14 @@ def fragment(inner: bytes, *, first: bytes = b"", next_header: int | None = None
     head = struct.pack("!BBHI", kind if next_header is None else next_header, 0, 0, 7)
     body = head + first + payload
     return inner[:4] + struct.pack("!HB", len(body), 44) + inner[7:40] + body
+
+
+def halves(inner: bytes, first: bytes, next_header: int, number: int) -> tuple[bytes, bytes]:
+    """An IPv6 packet in two fragments: the first has the 8 bytes `first`, which the payload begins with or not."""
+    payload = inner[40:].removeprefix(first)
+    parts = ((first, 1), (payload, 8))  # the last one has no flag, and begins at byte 8
+    packets = []
+    for part, offset_and_flag in parts:
+        body = struct.pack("!BBHI", next_header, 0, offset_and_flag, number) + part
+        packets.append(inner[:4] + struct.pack("!HB", len(body), 44) + inner[7:40] + body)
+    return packets[0], packets[1]

@@ -25,6 +25,7 @@ from tests.firewall.frames import (
     echo,
     fragment,
     frame,
+    halves,
     icmp6,
     packet,
     solicit,
@@ -98,6 +99,7 @@ CELLS = (
     Cell("IPv6 loopback", "no", ip("::1", OTHER.address6)),
     Cell("echo of nobody's IPv6", "unguarded", to_other(IPV6, echo(NOBODY6, OTHER.address6, 128))),
     Cell("echo of the gateway's IPv6", "no", to_other(IPV6, echo(GATEWAY6, OTHER.address6, 128))),
+    Cell("echo of IPv6 loopback", "no", to_other(IPV6, echo("::1", OTHER.address6, 128))),
     # The source of frames
     Cell("nobody's MAC", "no", ip(ME.address, mac=NOBODY_MAC)),
     Cell("the other's MAC", "no", ip(ME.address, mac=OTHER.mac)),
@@ -115,10 +117,14 @@ CELLS = (
     Cell("ARP: I am the metadata service", "no", asks(REPLY, ME.mac, "169.254.169.254", OTHER.address, OTHER.mac)),
     Cell("ARP: another MAC inside", "no", asks(REPLY, NOBODY_MAC, ME.address, OTHER.address, OTHER.mac)),
     Cell("ARP of another kind", "no", asks(3, ME.mac, ME.address, OTHER.address)),
-    Cell(
-        "ARP with long addresses",
-        "no",
-        to_other(ARP, struct.pack("!HHBBH", 1, IPV4, 8, 4, 2) + bytes(26), ALL),
+    *(
+        Cell(f"ARP of {what}", "no", to_other(ARP, head + arp(REPLY, ME.mac, ME.address, OTHER.address)[6:], OTHER.mac))
+        for what, head in (
+            ("other hardware", struct.pack("!HHBB", 6, IPV4, 6, 4)),
+            ("another protocol", struct.pack("!HHBB", 1, IPV6, 6, 4)),
+            ("long hardware addresses", struct.pack("!HHBB", 1, IPV4, 8, 4)),
+            ("long addresses", struct.pack("!HHBB", 1, IPV4, 6, 16)),
+        )
     ),
     # RARP, by which a machine that has moved says where it is
     Cell("RARP of the own MAC", "yes", to_other(RARP, arp(3, ME.mac, "0.0.0.0", "0.0.0.0"), ALL)),
@@ -146,6 +152,7 @@ CELLS = (
     Cell("ND: the gateway's is mine", "no", to_other(IPV6, advertise(ME.address6, GATEWAY6, ME.mac))),
     Cell("ND: the gateway's local is mine", "no", to_other(IPV6, advertise(LOCAL, GATEWAY_LOCAL, ME.mac))),
     Cell("ND: the gateway says so", "no", to_other(IPV6, advertise(GATEWAY6, ME.address6, ME.mac))),
+    Cell("ND: the other says so", "unguarded", to_other(IPV6, advertise(OTHER.address6, ME.address6, ME.mac))),
     Cell("router solicitation", "yes", to_other(IPV6, icmp6(LOCAL, ALL_ROUTERS, 133, bytes(4)), ALL)),
     Cell("router solicitation of ::", "yes", to_other(IPV6, icmp6("::", ALL_ROUTERS, 133, bytes(4)), ALL)),
     Cell("router advertisement", "no", to_other(IPV6, icmp6(LOCAL, ALL_NODES, 134, bytes(12)), ALL)),
@@ -201,6 +208,29 @@ def test_what_a_machine_may_send(mode: str, guarded: bool) -> None:
         box = Box(a_network(mode, [a_port(1, guarded=guarded), a_port(2)]))
         came = {cell.name: _has(box.send(1, cell.sent)[2], cell.sent) for cell in CELLS}
         assert came == {cell.name: _passes(cell, guarded) for cell in CELLS}
+
+    alone(look)
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
+def test_what_two_fragments_hide(guarded: bool) -> None:
+    """The first has an option alone: only the kernel, which joins them, would see that they advertise a router."""
+    advertisement = icmp6(LOCAL, ALL_NODES, 134, bytes(12) + b"a router")
+    harmless = icmp6(LOCAL, ALL_NODES, 128, bytes(12) + b"a router")
+
+    def look() -> None:
+        box = Box(a_network("nat", [a_port(1, guarded=guarded), a_port(2)]))
+        for number, (hidden, begins, kind, passes) in enumerate(
+            (
+                (advertisement, DESTINATION_OPTIONS, 60, False),
+                (harmless, DESTINATION_OPTIONS, 60, False),
+                (advertisement, advertisement[40:48], 58, False),
+                (harmless, harmless[40:48], 58, True),
+            )
+        ):
+            both = [to_other(IPV6, half, ALL) for half in halves(hidden, begins, kind, number)]
+            came = [got for half in both for got in box.send(1, half)[2]]
+            assert _has(came, both[1]) == passes, number
 
     alone(look)
 
