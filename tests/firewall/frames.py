@@ -97,11 +97,10 @@ def fragment(inner: bytes, *, first: bytes = b"", next_header: int | None = None
 
 
 def halves(inner: bytes, first: bytes, next_header: int, number: int) -> tuple[bytes, bytes]:
-    """An IPv6 packet in two fragments: the first has the 8 bytes `first`, which the payload begins with or not."""
-    payload = inner[40:].removeprefix(first)
-    parts = ((first, 1), (payload, 8))  # the last one has no flag, and begins at byte 8
+    """An IPv6 packet in two fragments, the first of which has `first`: what the payload begins with, after options."""
+    shared = next(end for end in (16, 8, 0) if first.endswith(inner[40 : 40 + end]))
     packets = []
-    for part, offset_and_flag in parts:
+    for part, offset_and_flag in ((first, 1), (inner[40 + shared :], len(first))):  # 1: more fragments
         body = struct.pack("!BBHI", next_header, 0, offset_and_flag, number) + part
         packets.append(inner[:4] + struct.pack("!HB", len(body), 44) + inner[7:40] + body)
     return packets[0], packets[1]

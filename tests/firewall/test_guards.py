@@ -214,9 +214,11 @@ def test_what_a_machine_may_send(mode: str, guarded: bool) -> None:
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 def test_what_two_fragments_hide(guarded: bool) -> None:
-    """The first has an option alone: only the kernel, which joins them, would see that they advertise a router."""
+    """The first has an option alone, or no more than the kind of the message: what it says is in the second."""
     advertisement = icmp6(LOCAL, ALL_NODES, 134, bytes(12) + b"a router")
     harmless = icmp6(LOCAL, ALL_NODES, 128, bytes(12) + b"a router")
+
+    claim = advertise(LOCAL, GATEWAY6, ME.mac)
 
     def look() -> None:
         box = Box(a_network("nat", [a_port(1, guarded=guarded), a_port(2)]))
@@ -226,6 +228,7 @@ def test_what_two_fragments_hide(guarded: bool) -> None:
                 (harmless, DESTINATION_OPTIONS, 60, False),
                 (advertisement, advertisement[40:48], 58, False),
                 (harmless, harmless[40:48], 58, True),
+                (claim, DESTINATION_OPTIONS + claim[40:48], 60, False),
             )
         ):
             both = [to_other(IPV6, half, ALL) for half in halves(hidden, begins, kind, number)]

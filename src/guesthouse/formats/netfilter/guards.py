@@ -10,8 +10,8 @@ Rules
    which group (IGMP and MLD queries). Nobody but the gateway sends from its addresses, a port without a guard neither.
 4. Frames are of IPv4, IPv6, ARP; or RARP to all, by which a machine that has moved says where it is. Nothing else
    passes: no tag of a VLAN, for the rules for groups do not see what is behind one.
-5. An extension header after a fragment's own hides what the packet is: dropped (RFC 7112), as is neighbour discovery
-   in fragments (RFC 6980).
+5. Neighbour discovery comes in one piece (RFC 6980). What hides the kind of a packet in its second fragment never gets
+   through: br_netfilter joins fragments, and takes no first one without all headers (RFC 8200, 4.5).
 6. A frame of a port carries its number as mark: the one who sent it until it is forwarded, then the one who gets it,
    with `ARRIVING` set. What comes from, or goes to, a device that is no port is dropped.
 
@@ -69,7 +69,6 @@ _CHAINS = {
         "iifname @unguarded accept",
     ),
     "from_ipv6": (
-        "frag nexthdr { 0, 43, 44, 51, 60, 135, 139, 140 } drop",
         "meta l4proto icmpv6 goto from_icmpv6",
         "udp sport 547 drop",
         "iifname . ip6 saddr @addresses6 accept",
@@ -78,7 +77,7 @@ _CHAINS = {
         "iifname @unguarded accept",
     ),
     "from_icmpv6": (
-        "frag nexthdr icmpv6 icmpv6 type 130-143 drop",
+        "exthdr frag exists icmpv6 type 130-143 drop",
         "icmpv6 type { mld-listener-query, nd-router-advert, nd-redirect, router-renumbering } drop",
         "ip6 saddr :: goto unspecified",
         "ip6 saddr { ::1, ff00::/8 } drop",
