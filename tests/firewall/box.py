@@ -99,7 +99,7 @@ class Box:
         self.wanted = after
 
     def _make(self) -> None:
-        self.taps[UPLINK] = _a_tap(links.UPLINK)
+        self.taps[UPLINK] = a_tap(links.UPLINK)
         lines = ["link set lo up", f"link set {links.UPLINK} address {UPLINK_MAC} up", *self._uplink()]
         for subnet in self.wanted.subnets:
             bridge = links.bridge(subnet.number)
@@ -128,7 +128,7 @@ class Box:
         name = links.tap(port.number)
         subnet = next(subnet for subnet in self.wanted.subnets if subnet.id == port.subnet)
         bridge = links.bridge(subnet.number)
-        self.taps[port.number] = _a_tap(name)
+        self.taps[port.number] = a_tap(name)
         yield f"link set {name} addrgenmode none"
         yield f"link set {name} master {bridge} up"
         yield f"link set {name} type bridge_slave learning off flood off"
@@ -168,7 +168,8 @@ def uplink_frame(payload: bytes) -> bytes:
     return frame(HOST_MAC, UPLINK_MAC, IPV4 if payload[0] >> 4 == 4 else IPV6, payload)
 
 
-def _a_tap(name: str) -> int:
+def a_tap(name: str) -> int:
+    """A TAP of this name: its descriptor, from and to which frames are read and written."""
     tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     fcntl.ioctl(tap, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI))
     return tap

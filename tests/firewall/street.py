@@ -27,6 +27,14 @@ from guesthouse.model.network import NetworkMode, NetworkWanted, PortWanted
 TAG, TABLE = "ab12", "inet guesthouse_test_networks"
 HOST, HOST6, OUTSIDER, OUTSIDER6 = "203.0.113.1", "2001:db8::1", "203.0.113.100", "2001:db8::100"
 YARD_GATE, YARD_GATE6, YARD, YARD6 = "192.0.2.1", "2001:db8:2::1", "192.0.2.2", "2001:db8:2::2"
+SOMEBODY_ELSES = """
+table ip somebody {
+    chain prerouting {
+        type nat hook prerouting priority -101
+        tcp dport 2299 dnat to 10.3.0.11:22
+    }
+}
+"""
 _CLONE_NEWNET = 0x40000000
 _SYSCTLS = {
     "net/ipv6/conf/all/accept_dad": "0",
@@ -105,6 +113,7 @@ class Street:
         for wanted in networks:
             self._network(wanted)
         self.host.run("nft", "-f", "-", text=outside(TABLE, TAG, networks))
+        self.host.run("nft", "-f", "-", text=SOMEBODY_ELSES)
 
     def _lan(self) -> None:
         """The outsider's link, and one of somebody whose packets the host passes on without us."""

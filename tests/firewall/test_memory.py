@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import pytest
 from tests.firewall.box import FAR, UPLINK, Box, alone, uplink_frame
-from tests.firewall.frames import ACK, IPV4, IPV6, SYN, echo, frame, packet, tcp, udp
+from tests.firewall.frames import ACK, ALL, IPV4, IPV6, SYN, advertise, echo, frame, icmp6, packet, solicit, tcp, udp
 from tests.firewall.wanted import a_group, a_network, a_port, a_rule, a_subnet, all_of
 
+from guesthouse.formats.links import link_local
 from guesthouse.model.network import NetworkWanted, Rule
 
 NEAR, FAR_OFF = a_subnet(), a_subnet(2, "10.0.1.0/24", "fd00:2::/64")
@@ -188,6 +190,28 @@ def test_a_port_of_a_group_that_is_not_there_is_closed() -> None:
         talk = Talk(box, 4)
         assert not talk.comes(CLIENT, SERVER, a_datagram((1, 2)))
         assert not talk.comes(SERVER, CLIENT, a_datagram((3, 4)))
+
+    alone(look)
+
+
+def test_neighbours_find_each_other_whatever_their_groups_say() -> None:
+    """Without neighbour discovery and multicast listening there is no IPv6; a ping to all is judged like any other."""
+
+    def look() -> None:
+        closed = a_group(1)
+        box = Box(a_network("private", [a_port(CLIENT, [closed.id]), a_port(SERVER, [closed.id])], [closed]))
+        port, other = (each.port for each in box.wanted.ports[:2])
+        local, nodes = link_local(port.mac), "ff02::1"
+        for passes, payload in (
+            (True, solicit(local, other.address6)),
+            (True, advertise(local, local, port.mac)),
+            (True, icmp6(local, "ff02::2", 133, bytes(4))),
+            (True, icmp6(local, "ff02::16", 143, bytes(4), hops=1)),
+            (False, icmp6(local, nodes, 128, bytes(4))),
+            (False, icmp6(local, link_local(other.mac), 136, b"\x20\0\0\0" + ip_address(local).packed, hops=64)),
+        ):
+            sent = frame(port.mac, ALL, IPV6, payload)
+            assert (sent in box.send(CLIENT, sent)[SERVER]) == passes, payload
 
     alone(look)
 

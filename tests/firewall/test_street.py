@@ -175,6 +175,7 @@ CELLS = (
     *both("h1", "host", SSH, "host"),
     *both("host", "h1", SSH, "h1", "only's host"),
     Cell("h1", ELASTIC, WEB, None),
+    Cell("out", HOST, 2299, None),  # though somebody else's rules send it to h1
     # private: groups; elastic addresses; not the host
     *both("v1", "v2", DATABASE, "v2"),
     *both("v1", "v2", WEB, None),

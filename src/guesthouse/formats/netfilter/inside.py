@@ -45,7 +45,6 @@ _SERVICES = (
     "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
     "ip daddr @gateways4 udp sport 68 udp dport 67 accept",
     "ip6 daddr ff02::1:2 udp sport 546 udp dport 547 accept",
-    "ip6 daddr @gateways6 udp sport 546 udp dport 547 accept",
     *(
         f"{family} daddr @gateways{version} {what} accept"
         for family, version, echo in (("ip", 4, "icmp"), ("ip6", 6, "icmpv6"))
@@ -59,8 +58,6 @@ _INPUT = (
     'iifname "lo" accept',
     *groups.NEIGHBOURS,
     f"iifname {_BRIDGES} jump services",
-    f"iifname {_UP} icmp type echo-request accept",
-    f"iifname {_UP} icmpv6 type echo-request accept",
 )
 
 
