@@ -16,7 +16,7 @@ from tests.doors.metadata.asking import GOOGLE, TOKEN, TTL, Book, serving
 from tests.doors.metadata.samples import BARE, EC2_ONLY, FREE, STRICT, WEB
 from tests.patience import PATIENCE_S
 
-from guesthouse.doors.metadata import conversation
+from guesthouse.doors.metadata import application, conversation
 from guesthouse.doors.metadata.limits import MAX_CONNECTIONS
 from guesthouse.doors.metadata.server import MetadataService, plain_address
 from guesthouse.model.errors import Failed
@@ -220,6 +220,18 @@ async def test_what_goes_wrong_inside_is_not_told(place: Place, monkeypatch: pyt
                 assert answer.status_code == status
                 assert "secret" not in answer.text
                 assert "database" not in answer.text
+        assert (await client.get(ID)).status_code == 200
+
+
+async def test_nobody_waits_for_ever_to_be_known(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(network: str, address: str) -> Asked | None:
+        return await asyncio.get_running_loop().create_future()
+
+    async with place.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(application, "LOOK_S", 0.01)
+            patched.setattr(place.book, "who", hang)
+            assert (await client.get(ID)).status_code == 503
         assert (await client.get(ID)).status_code == 200
 
 

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from guesthouse.model.metadata import Asked, Dialect
 
 NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"})
 """What the clouds call their service; their programs ask by these names."""
+
+LOOK_S = 10.0
+"""How long it may take to find out who asks."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,44 +125,40 @@ class Application:
         """The answer, at once or when what is waited for has come."""
         try:
             return await self._answer(request, asker)
-        except GuesthouseError as error:
-            _log.warning("metadata: %s cannot be answered: %s", request.path, error)
+        except (GuesthouseError, TimeoutError) as error:
+            _log.warning("metadata: %r cannot be answered: %s", request.path, error or "nobody says who asks")
             return Reply(Answer(503, b"503 ask again later\n"))
         except Exception:
-            _log.exception("metadata: %s %s went wrong in an unforeseen way", request.method, request.path)
+            _log.exception("metadata: %r %r went wrong in an unforeseen way", request.method, request.path)
             return Reply(Answer(500, b"500 something went wrong\n"))
 
     async def _answer(self, request: Request, asker: Asker) -> Reply:
         spoken = next(each for each in SPOKEN if each.is_meant(request))
-        asked = await self._who(asker)
-        if asked is None:
-            return Reply(spoken.refusal(404, "nobody is known here"))
-        reply = self._now(request, asked, spoken)
+        reply, machine = await self._look(request, asker, spoken)
         wait = gce.wait_of(request.query) if reply.answer.etag else None
         if wait is None or (wait.last_etag and wait.last_etag != reply.answer.etag):
             return reply
-        return await self._changed(request, asker, asked.machine, reply, wait.timeout_s)
-
-    async def _changed(self, request: Request, asker: Asker, machine: str, reply: Reply, timeout_s: int) -> Reply:
-        """The answer when it is another one, or the same when the time is over."""
-        spoken, last = SPOKEN[0], reply.answer
-        try:
-            async with asyncio.timeout(timeout_s):
+        last = reply.answer.etag
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait.timeout_s):
                 async for _ in self._register.watch(machine):
-                    asked = await self._who(asker)
-                    if asked is None or asked.machine != machine:
-                        return Reply(spoken.refusal(404, "nobody is known here"))
-                    reply = self._now(request, asked, spoken)
-                    if reply.answer.etag != last.etag:
+                    reply, _ = await self._look(request, asker, spoken, machine)
+                    if reply.answer.etag != last:
                         break
                     await asker.pace()
-        except TimeoutError:
-            pass
         return reply
+
+    async def _look(self, request: Request, asker: Asker, spoken: Spoken, machine: str = "") -> tuple[Reply, str]:
+        """The answer as things are, and the id of the machine that it is for: `machine`, where that is said."""
+        asked = await self._who(asker)
+        if asked is None or machine not in ("", asked.machine):
+            return Reply(spoken.refusal(404, "nobody is known here")), ""
+        return self._now(request, asked, spoken), asked.machine
 
     async def _who(self, asker: Asker) -> Asked | None:
         """Who asks, where the kernel's word on it is the same."""
-        asked = await self._register.who(asker.network, asker.address)
+        async with asyncio.timeout(LOOK_S):
+            asked = await self._register.who(asker.network, asker.address)
         nic = asked.nic_at(asker.address) if asked is not None else None
         return asked if nic is not None and asker.mark in (0, nic.number) else None
 
