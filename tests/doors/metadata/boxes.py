@@ -20,6 +20,7 @@ from guesthouse.host.processes import run
 from guesthouse.model.network import METADATA_IPV4, METADATA_IPV6
 
 GATEWAY, GUEST, BEHIND = "10.0.0.1", "10.0.0.5", "10.9.0.2"
+_IPV6_FREEBIND = 78  # linux/in6.h
 GATEWAY6, GUEST6 = "fd12:3456:789a:1::1", "fd12:3456:789a:1::5"
 
 
@@ -36,7 +37,9 @@ def listeners() -> list[socket.socket]:
     made = []
     for family, address in ((socket.AF_INET, METADATA_IPV4), (socket.AF_INET6, METADATA_IPV6)):
         sock = socket.socket(family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # For a moment a new address is tentative, also on a loopback device, and nobody may bind to it.
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         sock.bind((address, PORT))
         made.append(sock)
     return made

@@ -310,7 +310,7 @@ async def test_a_guest_with_a_thousand_silent_connections_delays_nobody(place: P
             assert (await client.get(ID)).status_code == 200
             times_s.append(time.perf_counter() - began_s)
     # Half of them: another process may take the processor away for a moment.
-    assert sorted(times_s)[len(times_s) // 2] < 0.1
+    assert sorted(times_s)[len(times_s) // 2] < 0.5
     assert place.service.limits.connections <= MAX_CONNECTIONS + 1
     for _, writer in silent:
         writer.close()
