@@ -17,6 +17,7 @@ from tests.patience import PATIENCE_S
 from tests.qemu.scenarios import Scenario
 
 from guesthouse.host.images.built import BuiltImage
+from guesthouse.host.machines.wiring import idle_taps
 from guesthouse.qemu.boot import Bios, Boot, Direct, Sockets, Uefi
 from guesthouse.qemu.command import command
 from guesthouse.qemu.messages import QUIT, Command
@@ -94,13 +95,13 @@ async def console(folder: Path) -> AsyncIterator[Console]:
 async def started(placed: Placed, boot: Boot) -> AsyncIterator[Machine]:
     """Start QEMU with the sockets of `boot` bound in its folder."""
     folder = boot.pidfile.parent
-    with listening(folder) as sockets:
-        argv = command(placed, replace(boot, sockets=sockets))
+    with listening(folder) as sockets, idle_taps(placed) as taps:
+        argv = command(placed, replace(boot, sockets=sockets, taps=taps))
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(sockets.qmp, sockets.console, sockets.agent, sockets.report),
+            pass_fds=(sockets.qmp, sockets.console, sockets.agent, sockets.report, *taps.values()),
         )
     qmp = QMPClient(placed.machine_type)
     try:

@@ -125,6 +125,18 @@ SCENARIOS: dict[str, Scenario] = {
         bare=True,
         more={"memory": MemoryFile(Path("/proc/self/fd/14"), shared=False), "incoming": True},
     ),
+    "networks": Scenario(
+        MachineSpec(
+            name="router",
+            nics=(
+                nic(1),
+                NicSpec(mac=MAC.format(2), network="back"),
+                NicSpec(mac=MAC.format(3), network="front", model=NicModel.E1000),
+            ),
+        ),
+        MICRO,
+        more={"taps": {MAC.format(2): 21, MAC.format(3): 22}},
+    ),
     "two-nics": Scenario(MachineSpec(name="router", nics=(nic(1), nic(2, NicModel.E1000))), MICRO),
     "screen": Scenario(MachineSpec(name="desk", disks=(disk(),), nics=(nic(),), screen=True)),
     "bare": Scenario(

@@ -48,7 +48,7 @@ def test_the_order_in_which_they_came_is_kept() -> None:
 
 
 def test_a_filler_leads_nowhere() -> None:
-    (filler, _) = networks.backends(msgspec.structs.replace(PLACED, devices=(PLACED.nic(B.mac),)), "x", {B.mac: 1})
+    (filler, _) = networks.backends(msgspec.structs.replace(PLACED, devices=(PLACED.nic(B.mac),)), "x", {B.mac: 1}, {})
     assert filler["restrict"] is True
 
 

@@ -88,7 +88,14 @@ def _held(value: Any, now: Now) -> str:
 
 
 def _nics(value: Any, now: Now) -> str:
-    return "\n".join(f"{each['model']} {each['mac']}" for each in value)
+    return "\n".join(" ".join(filter(None, (each["model"], each["mac"], _place(each)))) for each in value)
+
+
+def _place(nic: dict[str, Any]) -> str:
+    """Where a NIC is, empty where it is on no network: ``back 10.0.0.5 (web, db)``."""
+    groups = ", ".join(nic.get("groups", ()))
+    words = (nic.get("network", ""), nic.get("address", ""), f"({groups})" if groups else "")
+    return " ".join(filter(None, words))
 
 
 def _used(value: Any, write: Callable[[int], str]) -> str:

@@ -110,7 +110,14 @@ DISK_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "cache": ("cache", str),
 }
 
-NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {"model": ("model", str), "mac": ("mac", str)}
+NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "model": ("model", str),
+    "mac": ("mac", str),
+    "network": ("network", str),
+    "subnet": ("subnet", str),
+    "address": ("address", str),
+    "groups": ("groups", lambda text: text.split("+")),
+}
 
 
 def disk(text: str) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def disk(text: str) -> dict[str, Any]:
 
 
 def nic(text: str) -> dict[str, Any]:
-    """``e1000`` or ``model=e1000,mac=52:54:00:00:00:01`` -> a network card."""
+    """``e1000`` or ``network=back,address=10.0.0.5,groups=web+db`` -> a network card."""
     return {"model": text} if "=" not in text else _compound(text, "nic", NIC_KEYS)
 
 

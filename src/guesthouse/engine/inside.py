@@ -14,8 +14,13 @@ from guesthouse.engine.intents import Asker
 from guesthouse.engine.resolve import find
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Machine, Power
+from guesthouse.model.network import NetworkMode
 from guesthouse.model.resources import Image, Role
-from guesthouse.ports import Console, GuestCommand, GuestFiles, GuestResult, Guests, HouseKeys, Store
+from guesthouse.ports import Console, GuestCommand, GuestFiles, GuestResult, Guests, HouseKeys, Store, Transaction
+
+_SSH = 22
+# The modes of networks whose machines the host reaches by their addresses, as far as it knows these.
+_REACHED = frozenset({NetworkMode.NAT, NetworkMode.HOST_ONLY})
 
 
 class SshAccess(msgspec.Struct, frozen=True):
@@ -71,22 +76,25 @@ class Inside:
         await self.files.write(machine.id, path, chunks, mode)
 
     async def ssh(self, asker: Asker, ref: str) -> SshAccess:
-        """How to log in by SSH through the forwarded port."""
+        """How to log in by SSH: through a forwarded port, or at its address where the host reaches that."""
         machine = await self._running(asker, ref)
-        if not machine.ssh_port:
+        async with self.store.read() as tx:
+            image = await tx.images.get(machine.image) if machine.image else None
+            host, port = ("127.0.0.1", machine.ssh_port) if machine.ssh_port else await _reached_at(tx, machine)
+        if not host:
             raise Conflict(
-                f"machine {machine.name} forwards no port to its SSH",
+                f"machine {machine.name} has neither a port of this host that leads to its SSH nor an address that this"
+                " host reaches",
                 subject=f"machine {machine.name}",
                 hint=f"`guest console {machine.name}` needs no network",
             )
-        async with self.store.read() as tx:
-            image = await tx.images.get(machine.image) if machine.image else None
+        known = host if port == _SSH else f"[{host}]:{port}"
         return SshAccess(
-            host="127.0.0.1",
-            port=machine.ssh_port,
+            host=host,
+            port=port,
             user=_user(image),
             identity_file=self.keys.private_path(machine.project) if asker.house else "",
-            known_hosts=f"[127.0.0.1]:{machine.ssh_port} {machine.status.host_key}".strip(),
+            known_hosts=f"{known} {machine.status.host_key}".strip(),
         )
 
     async def screen(self, asker: Asker, ref: str) -> str:
@@ -116,6 +124,18 @@ class Inside:
                 hint=f"`guest start {machine.name}` starts it",
             )
         return machine
+
+
+async def _reached_at(tx: Transaction, machine: Machine) -> tuple[str, int]:
+    """Address and port of a machine's SSH as this host reaches them, or nothing."""
+    for port in await tx.ports.select(machine=machine.id):
+        network = await tx.networks.get(port.network)
+        forwarded = (each.host_port for each in port.forwards if (each.guest_port, each.protocol) == (_SSH, "tcp"))
+        if network is not None and network.mode in _REACHED and port.address:
+            return port.address, _SSH
+        if found := next(forwarded, 0):
+            return "127.0.0.1", found
+    return "", 0
 
 
 def _user(image: Image | None) -> str:

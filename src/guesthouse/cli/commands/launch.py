@@ -64,6 +64,8 @@ def request(context: Context, values: Values) -> dict[str, Any]:
     """The body of the request; what is not said is left to the house."""
     body = perform.nested({key: value for key, value in values.items() if key.startswith("spec.")})
     spec: dict[str, Any] = {"name": "", **body.get("spec", {})}
+    if networks := values.get("networks"):
+        spec["nics"] = [*({"network": network} for network in networks), *spec.get("nics", [])]
     if forwards := values.get("forwards"):
         first, *others = spec.get("nics") or [{}]
         spec["nics"] = [{**first, "forwards": forwards}, *others]

@@ -41,7 +41,7 @@ def render(context: Context) -> tuple[str, list[str]]:
     """The configuration of all machines that ssh can enter now, and their names."""
     ways: dict[str, Access] = {}
     for machine in context.door.ask("GET", "/machines")["items"]:
-        if machine["ssh_port"]:
+        if machine["ssh_port"] or machine["address"]:
             try:
                 ways[machine["name"]] = access(context, machine["name"])
             except (Conflict, NotFound):

@@ -18,6 +18,7 @@ _LIST = (
     Column("IMAGE", "image"),
     Column("VCPUS", "vcpus", right=True),
     Column("MEMORY", "memory_mib", "mib", right=True),
+    Column("ADDRESS", "address"),
     Column("SSH", "ssh_port", "port", right=True),
     Column("AGE", "created_at", "age", right=True),
 )
@@ -69,8 +70,10 @@ ROWS = (
             Option("--memory -m", "spec.memory_mib", "memory, like 512M or 2G", "SIZE", read=size),
             Option("--disk", "spec.disks", "size of the root disk (10G), or a disk by name=, size=, disk=, format=, "
                    "thin=, bus=, cache=: name=data,size=10G,bus=scsi", "DISK", read=disk, repeat=True),
-            Option("--nic", "spec.nics", "a network card: e1000, or model=e1000,mac=52:54:00:00:00:01", "NIC",
-                   read=nic, repeat=True),
+            Option("--network", "networks", "a network that it is on, with a card for each", "NETWORK", repeat=True,
+                   local=True),
+            Option("--nic", "spec.nics", "a network card: e1000, or by model=, mac=, network=, subnet=, address=, "
+                   "groups=: network=back,address=10.0.0.5,groups=web+db", "NIC", read=nic, repeat=True),
             Option("--forward", "forwards", "a port of this host that leads to one of the guest: 8080:80, "
                    "5353:53/udp, or 80 alone", "HOST:GUEST", read=forward, repeat=True, local=True),
             Option("--user-data", "user_data", "cloud-init user-data; - reads standard input", "FILE", local=True,
@@ -98,6 +101,7 @@ ROWS = (
             "guest launch debian --name web --memory 1G --disk 20G --forward 8080:80",
             "guest launch debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub",
             "guest launch micro --disk name=data,size=1G,format=raw --until running",
+            "guest launch debian --name db --network back",
         ),
     ),
     Command(
