@@ -22,20 +22,26 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from guesthouse.doors.metadata.identity import Identity as MetadataIdentity
+from guesthouse.doors.metadata.server import serve as serve_metadata
 from guesthouse.doors.native import certificates
 from guesthouse.doors.native.certificates import Certificate
 from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
 from guesthouse.doors.native.server import serve as serve_native
 from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
+from guesthouse.engine.register import MachineRegister
+from guesthouse.host import metadata_keys
+from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.local import open_host
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity
 from guesthouse.model.house import House
-from guesthouse.ports import Checkpoint
-from guesthouse.store import open_store
+from guesthouse.ports import Checkpoint, MetadataDoor
+from guesthouse.store import SqlStore, open_store
 
 log = logging.getLogger("guesthouse")
 
@@ -90,10 +96,23 @@ async def open_house(
 @asynccontextmanager
 async def _opened(house: House, options: Options, checkpoint: Checkpoint) -> AsyncIterator[Engine]:
     url = options.database or f"sqlite:///{house.database}"
-    async with open_store(url) as store, open_host(house) as host:
+    async with (
+        open_store(url) as store,
+        _metadata(house, store) as metadata,
+        open_host(house, metadata=metadata) as host,
+    ):
         identity = Identity("local", _boot_id())
         async with open_engine(store, host, house, identity, SystemRandom(), checkpoint) as engine:
             yield engine
+
+
+@asynccontextmanager
+async def _metadata(house: House, store: SqlStore) -> AsyncIterator[MetadataDoor]:
+    """The metadata service; the host opens it on the networks that there are."""
+    register = MachineRegister(store, store, HouseKeyring(house.keys))
+    signer = MetadataIdentity(lambda: metadata_keys.identity_key(house.metadata, datetime.now(UTC)))
+    async with serve_metadata(register, metadata_keys.session_secret(house.metadata), signer) as service:
+        yield service
 
 
 def _boot_id() -> str:

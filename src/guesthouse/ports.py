@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ class TemplateHost(Protocol):
 
     async def frozen_by(self) -> str:
         """Who freezes here and can go on from what was frozen: accelerator, QEMU's version, processor."""
+
+
+class MetadataDoor(Protocol):
+    """Who answers machines that ask for their metadata."""
+
+    async def open(self, network: str, sockets: Sequence[socket.socket]) -> None:
+        """Answer on a network (an id) at these sockets of streams, which are closed with it."""
+
+    async def close(self, network: str) -> None:
+        """Answer there no more."""
 
 
 class NetworkHost(Protocol):

@@ -15,6 +15,7 @@ from tests.hosts import FakeHost
 from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
+from guesthouse.engine.register import MachineRegister
 from guesthouse.model.errors import Conflict, GuesthouseError, Invalid, NoCapacity, NotFound
 from guesthouse.model.machine import Forward, Machine, NicSpec
 from guesthouse.model.names import make_id
@@ -198,3 +199,42 @@ async def test_who_is_refused_leaves_no_trace(store: SqlStore) -> None:
             with pytest.raises(kind, match=message):
                 await street.engine.accept(street.asker, launch("x", nics=(nic,)))
             assert await street.ports() == before, name
+
+
+class Keys:
+    """The house's keys, of which a test needs the public half."""
+
+    async def public(self, project: str) -> str:
+        return f"ssh-ed25519 AAAA of {project}"
+
+    def private_path(self, project: str) -> str:
+        return ""
+
+
+async def test_who_asks_for_metadata_is_known_by_network_and_address(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        one = await street.network("one", NetworkMode.PRIVATE, "10.0.0.0/24", ipv6=True, domain="one.guest.internal")
+        two = await street.network("two", NetworkMode.PRIVATE, "10.0.0.0/24")
+        group = await street.group(one, "default")
+        register = MachineRegister(store, store, Keys())
+        web = await street.launch("web", NicSpec(network="one"), NicSpec(network="two", address="10.0.0.9"))
+        other = await street.launch("other", NicSpec(network="two"))
+        for network, address, machine in (
+            (one, "10.0.0.2", web),
+            (one, "fd00:0:0:1::2", web),
+            (two, "10.0.0.2", other),
+            (two, "10.0.0.9", web),
+        ):
+            asked = await register.who(network.id, address)
+            assert asked is not None
+            assert (asked.machine, asked.name) == (machine.id, machine.name)
+        asked = await register.who(one.id, "10.0.0.2")
+        assert asked is not None
+        assert asked.hostname == "web.one.guest.internal"
+        assert [(nic.network_name, nic.address) for nic in asked.nics] == [("one", "10.0.0.2"), ("two", "10.0.0.9")]
+        assert [each.name for each in asked.nics[0].groups] == [group.name]
+        assert asked.keys[-1].public == f"ssh-ed25519 AAAA of {web.project}"
+        assert await register.who(one.id, "10.0.0.9") is None
+        assert await register.who(one.id, "") is None
+        await do(street.engine, street.asker, intents.Delete(machine="web"))
+        assert await register.who(one.id, "10.0.0.2") is None

@@ -47,7 +47,7 @@ from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.host.templates.maker import Maker
 from guesthouse.host.templates.shelf import TemplateShelf
 from guesthouse.model.house import House
-from guesthouse.ports import Progress
+from guesthouse.ports import MetadataDoor, Progress
 
 _LOG = logging.getLogger(__name__)
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 8 << 20, 1 << 20
@@ -102,13 +102,15 @@ async def open_host(
     house: House,
     *,
     binary: str = "qemu-system-x86_64",
+    metadata: MetadataDoor | None = None,
     clock: Callable[[], float] = time.time,
     reached: Callable[[str], None] = _nothing,
 ) -> AsyncIterator[LocalHost]:
     """Open a house on this box. Whoever calls holds the house's lock: what is unfinished here is then nobody's.
 
-    `binary` is the QEMU program; `reached` is called between the parts of a start (`machines.starting.POINTS`) and of a
-    snapshot (`machines.snapshotting.SNAPSHOT_POINTS`, `machines.settling.SETTLE_POINTS`).
+    `binary` is the QEMU program, `metadata` answers machines on networks; `reached` is called between the parts of a
+    start (`machines.starting.POINTS`) and of a snapshot (`machines.snapshotting.SNAPSHOT_POINTS`,
+    `machines.settling.SETTLE_POINTS`).
     """
     identity.open_house(house)
     house.cache.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ async def open_host(
     async with (
         asyncio.TaskGroup() as tasks,
         fenced(house, tasks) as fence,
-        open_networks(house, reached=reached) as networks,
+        open_networks(house, metadata=metadata, reached=reached) as networks,
     ):
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)

@@ -23,25 +23,31 @@ _LIFETIME = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(hours=1)
 
 
-class MetadataKeys(NamedTuple):
-    """The secret of sessions; certificate and private key of identities, both PEM."""
+class IdentityKey(NamedTuple):
+    """Certificate and private key of identities, both PEM."""
 
-    secret: bytes
     certificate: bytes
     key: bytes
 
 
-def ensure(folder: Path, now: datetime) -> MetadataKeys:
-    """The keys in `folder`, made if there are none; the key takes a moment to find."""
-    secret, certificate, key = folder / "secret", folder / "identity.pem", folder / "identity.key"
+def session_secret(folder: Path) -> bytes:
+    """The secret of sessions in `folder`, made if there is none."""
+    secret = folder / "secret"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not secret.exists():
         write_whole(secret, secrets.token_bytes(_SECRET_BYTES))
+    return secret.read_bytes()
+
+
+def identity_key(folder: Path, now: datetime) -> IdentityKey:
+    """The key in `folder` that signs identities, made if there is none; that takes a moment."""
+    certificate, key = folder / "identity.pem", folder / "identity.key"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not certificate.exists():
         made, made_key = _make(now)
         write_whole(key, made_key)
         write_whole(certificate, made)
-    return MetadataKeys(secret.read_bytes(), certificate.read_bytes(), key.read_bytes())
+    return IdentityKey(certificate.read_bytes(), key.read_bytes())
 
 
 def _make(now: datetime) -> tuple[bytes, bytes]:

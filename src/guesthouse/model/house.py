@@ -76,6 +76,11 @@ class House:
         return self.home / "cache"
 
     @property
+    def metadata(self) -> Path:
+        """What the metadata service keeps secret."""
+        return self.home / "metadata"
+
+    @property
     def keys(self) -> Path:
         """One SSH key pair a project, named by the project's id: how `guest shell` enters."""
         return self.home / "keys"

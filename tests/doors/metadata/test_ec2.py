@@ -204,23 +204,24 @@ def test_a_token_that_does_not_hold_is_refused_also_where_none_is_needed() -> No
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> metadata_keys.MetadataKeys:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> metadata_keys.IdentityKey:
     folder = tmp_path_factory.mktemp("keys")
-    made = metadata_keys.ensure(folder, datetime.now(UTC))
-    assert metadata_keys.ensure(folder, datetime.now(UTC)) == made
+    made = metadata_keys.identity_key(folder, datetime.now(UTC))
+    assert metadata_keys.identity_key(folder, datetime.now(UTC)) == made
+    assert metadata_keys.session_secret(folder) == metadata_keys.session_secret(folder)
     assert [path.stat().st_mode & 0o777 for path in sorted(folder.iterdir())] == [0o600] * 3
     return made
 
 
-def signed(keys: metadata_keys.MetadataKeys, name: str) -> tuple[bytes, bytes]:
+def signed(keys: metadata_keys.IdentityKey, name: str) -> tuple[bytes, bytes]:
     """The document and one of its signatures, as bytes."""
-    identity = Identity(keys.certificate, keys.key)
+    identity = Identity(lambda: keys)
     told = [get(WEB, f"/latest/dynamic/instance-identity/{each}", identity=identity) for each in ("document", name)]
     assert [answer.status for answer in told] == [200, 200]
     return told[0].body, base64.b64decode(told[1].body)
 
 
-def test_the_document_says_what_the_paths_say(keys: metadata_keys.MetadataKeys) -> None:
+def test_the_document_says_what_the_paths_say(keys: metadata_keys.IdentityKey) -> None:
     document = json.loads(signed(keys, "signature")[0])
     assert document["instanceId"] == text(WEB, "/latest/meta-data/instance-id")
     assert document["imageId"] == text(WEB, "/latest/meta-data/ami-id")
@@ -235,7 +236,7 @@ def openssl(folder: Path, *words: str, **files: bytes) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("change", [b"", b"x"])
-def test_the_bare_signature_is_the_houses(tmp_path: Path, keys: metadata_keys.MetadataKeys, change: bytes) -> None:
+def test_the_bare_signature_is_the_houses(tmp_path: Path, keys: metadata_keys.IdentityKey, change: bytes) -> None:
     document, signature = signed(keys, "signature")
     public = openssl(tmp_path, "x509", "-in", "cert", "-pubkey", "-noout", cert=keys.certificate).stdout
     checked = openssl(tmp_path, "dgst", "-sha256", "-verify", "key", "-signature", "signature", "document",
@@ -245,7 +246,7 @@ def test_the_bare_signature_is_the_houses(tmp_path: Path, keys: metadata_keys.Me
 
 @pytest.mark.parametrize("name", ["pkcs7", "rsa2048"])
 def test_the_whole_signature_is_the_houses_and_holds_the_document(
-    tmp_path: Path, keys: metadata_keys.MetadataKeys, name: str
+    tmp_path: Path, keys: metadata_keys.IdentityKey, name: str
 ) -> None:
     document, whole = signed(keys, name)
     checked = openssl(tmp_path, "cms", "-verify", "-inform", "DER", "-in", "whole", "-certfile", "cert", "-CAfile",
@@ -254,6 +255,6 @@ def test_the_whole_signature_is_the_houses_and_holds_the_document(
     assert checked.stdout == document
 
 
-def test_identities_are_listed_where_they_are(keys: metadata_keys.MetadataKeys) -> None:
-    listed = get(WEB, "/latest/dynamic/instance-identity/", identity=Identity(keys.certificate, keys.key))
+def test_identities_are_listed_where_they_are(keys: metadata_keys.IdentityKey) -> None:
+    listed = get(WEB, "/latest/dynamic/instance-identity/", identity=Identity(lambda: keys))
     assert listed.body == b"document\npkcs7\nrsa2048\nsignature"

@@ -12,9 +12,10 @@ Rules
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,20 +33,24 @@ class Signature(Enum):
 
 
 class Identity:
-    """A key of the house and its certificate, both PEM."""
+    """A key of the house. `read` gives its certificate and itself, both PEM, when it is first used."""
 
-    def __init__(self, certificate: bytes, key: bytes) -> None:
+    def __init__(self, read: Callable[[], tuple[bytes, bytes]]) -> None:
+        self._read = read
+        self.sign = lru_cache(_KEPT)(self._sign)
+
+    @cached_property
+    def _loaded(self) -> tuple[x509.Certificate, RSAPrivateKey]:
         # Imported here: it costs 9 MB, and not every house signs.
         from cryptography import x509
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+        certificate, key = self._read()
         loaded = load_pem_private_key(key, None)
         if not isinstance(loaded, RSAPrivateKey):
             raise ValueError("the key that signs identities is no RSA key")
-        self._key: RSAPrivateKey = loaded
-        self._certificate: x509.Certificate = x509.load_pem_x509_certificate(certificate)
-        self.sign = lru_cache(_KEPT)(self._sign)
+        return x509.load_pem_x509_certificate(certificate), loaded
 
     def _sign(self, how: Signature, document: bytes) -> bytes:
         """The signature in base64, in lines of 64 characters, as EC2 gives it."""
@@ -57,14 +62,14 @@ class Identity:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import padding
 
-        return self._key.sign(document, padding.PKCS1v15(), hashes.SHA256())
+        return self._loaded[1].sign(document, padding.PKCS1v15(), hashes.SHA256())
 
     def _whole(self, document: bytes) -> bytes:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
         builder = pkcs7.PKCS7SignatureBuilder().set_data(document)
-        signed = builder.add_signer(self._certificate, self._key, hashes.SHA256())
+        signed = builder.add_signer(*self._loaded, hashes.SHA256())
         return signed.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary])
 
 

@@ -15,12 +15,14 @@ from guesthouse.formats.dnsmasq import Lease
 from guesthouse.host.feed import Feed
 from guesthouse.host.networks import nameserver, record, selftest, taps
 from guesthouse.host.networks.hostside import HostSide
+from guesthouse.host.networks.metadata import Listening
 from guesthouse.host.networks.namespace import Namespace
 from guesthouse.host.networks.site import Site
 from guesthouse.host.networks.watch import Watch
 from guesthouse.model.errors import Conflict, GuesthouseError
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkWanted, Port
+from guesthouse.ports import MetadataDoor
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_LOGS_S = 10.0
@@ -29,7 +31,7 @@ _LOOK_AT_LOGS_S = 10.0
 class LocalNetworks:
     """Implements `ports.NetworkHost`."""
 
-    def __init__(self, house: House, reached: Callable[[str], None]) -> None:
+    def __init__(self, house: House, reached: Callable[[str], None], metadata: MetadataDoor | None = None) -> None:
         tag = links.tag_of(house.home.resolve())
         self.host = HostSide(tag, netfilter.table_of(house.home.resolve()), self._known)
         self._house, self._reached = house, reached
@@ -38,6 +40,7 @@ class LocalNetworks:
         self._judges = selftest.Judges()
         self._hints: dict[str, bool] = {}
         self._hinted = asyncio.Event()
+        self._metadata = Listening(metadata)
         self.watch: Watch | None = None
 
     async def apply(self, wanted: NetworkWanted) -> None:
@@ -55,6 +58,7 @@ class LocalNetworks:
                 await self._judges.require()
             _refuse_groups(wanted)
             await site.apply(wanted)
+            await self._metadata.begin(wanted.network, site.namespace)
             if self.watch is not None:
                 self.watch.attend(wanted.network.id, site.link, site.namespace, site.server.process)
 
@@ -70,6 +74,7 @@ class LocalNetworks:
         async with site.lock:
             if self.watch is not None:
                 self.watch.leave(network.id)
+            await self._metadata.end(network)
             await site.remove(network)
         self._sites.pop(network.id, None)
 
@@ -167,14 +172,17 @@ def _nothing(point: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_networks(house: House, *, reached: Callable[[str], None] = _nothing) -> AsyncIterator[LocalNetworks]:
+async def open_networks(
+    house: House, *, metadata: MetadataDoor | None = None, reached: Callable[[str], None] = _nothing
+) -> AsyncIterator[LocalNetworks]:
     """The networks of a house, watched as long as the block lasts. Whoever calls holds the house's lock.
 
-    `reached` is called between the steps of `site.POINTS` and `site.REMOVAL_POINTS`.
+    `metadata` answers machines on each of them, for as long. `reached` is called between the steps of `site.POINTS` and
+    `site.REMOVAL_POINTS`.
     """
     house.networks.mkdir(parents=True, exist_ok=True)
     house.networks.chmod(0o711)  # name servers pass through it
-    networks = LocalNetworks(house, reached)
+    networks = LocalNetworks(house, reached, metadata)
     networks.adopt()
     async with asyncio.TaskGroup() as tasks:
         networks.watch = watch = Watch(tasks, networks.hint)
