@@ -48,12 +48,16 @@ log = logging.getLogger("guesthouse")
 
 @dataclass(frozen=True)
 class Options:
-    """What `guest serve` may be told. `listen` is HOST:PORT, `database` a URL; empty is the house's own way."""
+    """What `guest serve` may be told. `listen` is HOST:PORT, `database` a URL; empty is the house's own way.
+
+    With `no_networks` the daemon changes nothing of its host's network: machines have user-mode networks alone.
+    """
 
     listen: str = ""
     certificate: str = ""
     private_key: str = ""
     database: str = ""
+    no_networks: bool = False
 
 
 def serve(house: House, values: Mapping[str, Any]) -> None:
@@ -99,7 +103,7 @@ async def _opened(house: House, options: Options, checkpoint: Checkpoint) -> Asy
     async with (
         open_store(url) as store,
         _metadata(house, store) as metadata,
-        open_host(house, metadata=metadata) as host,
+        open_host(house, metadata=metadata, networks=not options.no_networks) as host,
     ):
         identity = Identity("local", _boot_id())
         async with open_engine(store, host, house, identity, SystemRandom(), checkpoint) as engine:

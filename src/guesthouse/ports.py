@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
 from guesthouse.model.machine import Machine, MachineRow
-from guesthouse.model.network import Elastic, Group, Network, NetworkWanted, Port, Subnet
+from guesthouse.model.network import Elastic, Group, Network, NetworkWanted, Pool, Port, Subnet
 from guesthouse.model.resources import (
     Disk,
     Event,
@@ -115,6 +115,39 @@ class NetworkHost(Protocol):
 
     async def remove(self, network: Network) -> None:
         """Have no such network any more; there is none is as good."""
+
+    def follow(self) -> AsyncIterator[str]:
+        """Ids of networks that are no longer as they were applied."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An address that a machine has asked for and got; `mac` is empty with IPv6."""
+
+    address: str
+    mac: str
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class HostAddresses:
+    """What this box has without our networks: addresses of its own, and blocks to which it knows a way."""
+
+    own: tuple[str, ...] = ()
+    reached: tuple[str, ...] = ()
+
+
+class NetworkFacts(Protocol):
+    """What of networks this box can have, and has."""
+
+    async def refusal(self) -> Finding | None:
+        """Why this box can have no networks; None where it can."""
+
+    async def addresses(self) -> HostAddresses:
+        """Addresses that a network must not have, for they are somebody else's here."""
+
+    def leases(self, network: Network) -> Sequence[Lease]:
+        """What machines of the network have asked for, as its name server has written it down."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +259,8 @@ class Host(Protocol):
     @property
     def networks(self) -> NetworkHost: ...
     @property
+    def network_facts(self) -> NetworkFacts: ...
+    @property
     def facts(self) -> HostFacts: ...
     @property
     def keys(self) -> HouseKeys: ...
@@ -300,6 +335,8 @@ class Transaction(Protocol):
     def ports(self) -> Table[Port, Port]: ...
     @property
     def elastics(self) -> Table[Elastic, Elastic]: ...
+    @property
+    def pools(self) -> Table[Pool, Pool]: ...
     @property
     def operations(self) -> Table[Operation, OperationRow]: ...
     @property

@@ -21,6 +21,7 @@ from guesthouse.host.kvm import Kvm
 from guesthouse.host.machines import process
 from guesthouse.host.machines.firmware import find_ovmf
 from guesthouse.host.network_ports import is_free
+from guesthouse.host.networks.facts import LocalNetworkFacts
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.house import House
 from guesthouse.model.sizes import show_bytes
@@ -40,11 +41,12 @@ _CGROUP_MARKS = {2: Path("/sys/fs/cgroup/cgroup.controllers"), 1: Path("/sys/fs/
 class LocalFacts:
     """Implements `ports.HostFacts`."""
 
-    def __init__(self, house: House, emulator: Emulator, kvm: Kvm, fence: Fence) -> None:
+    def __init__(self, house: House, emulator: Emulator, kvm: Kvm, fence: Fence, networks: LocalNetworkFacts) -> None:
         self.house = house
         self.emulator = emulator
         self.kvm = kvm
         self.fence = fence
+        self.networks = networks
 
     async def capacity(self) -> Capacity:
         """What this box has, and what is free of it, within the limits of our control group."""
@@ -166,6 +168,10 @@ async def _loopback(facts: LocalFacts) -> list[Finding]:
     return [Finding("loopback", OK, f"closed to guests by the nftables table {facts.fence.table}")]
 
 
+async def _networks(facts: LocalFacts) -> Sequence[Finding]:
+    return await facts.networks.check()
+
+
 async def _control_groups(facts: LocalFacts) -> list[Finding]:
     for version, mark in _CGROUP_MARKS.items():
         if mark.exists():
@@ -175,7 +181,7 @@ async def _control_groups(facts: LocalFacts) -> list[Finding]:
     ]
 
 
-CHECKS: tuple[Callable[[LocalFacts], Awaitable[list[Finding]]], ...] = (
+CHECKS: tuple[Callable[[LocalFacts], Awaitable[Sequence[Finding]]], ...] = (
     _accelerator,
     _emulator,
     _programs,
@@ -183,5 +189,6 @@ CHECKS: tuple[Callable[[LocalFacts], Awaitable[list[Finding]]], ...] = (
     _room,
     _confinement,
     _loopback,
+    _networks,
     _control_groups,
 )

@@ -42,6 +42,7 @@ from guesthouse.host.machines.snapshotting import Snapshotter
 from guesthouse.host.machines.starting import Starter
 from guesthouse.host.machines.steps import Hands
 from guesthouse.host.machines.wiring import Wiring
+from guesthouse.host.networks.facts import LocalNetworkFacts
 from guesthouse.host.networks.local import LocalNetworks, open_networks
 from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.host.templates.maker import Maker
@@ -89,6 +90,7 @@ class LocalHost:
     disks: LocalDisks
     templates: TemplateShelf
     networks: LocalNetworks
+    network_facts: LocalNetworkFacts
     facts: LocalFacts
     keys: HouseKeyring
 
@@ -105,12 +107,13 @@ async def open_host(
     metadata: MetadataDoor | None = None,
     clock: Callable[[], float] = time.time,
     reached: Callable[[str], None] = _nothing,
+    networks: bool = True,
 ) -> AsyncIterator[LocalHost]:
     """Open a house on this box. Whoever calls holds the house's lock: what is unfinished here is then nobody's.
 
     `binary` is the QEMU program, `metadata` answers machines on networks; `reached` is called between the parts of a
     start (`machines.starting.POINTS`) and of a snapshot (`machines.snapshotting.SNAPSHOT_POINTS`,
-    `machines.settling.SETTLE_POINTS`).
+    `machines.settling.SETTLE_POINTS`). Without `networks` the house has none here.
     """
     identity.open_house(house)
     house.cache.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,7 @@ async def open_host(
     async with (
         asyncio.TaskGroup() as tasks,
         fenced(house, tasks) as fence,
-        open_networks(house, metadata=metadata, reached=reached) as networks,
+        open_networks(house, metadata=metadata, reached=reached) as local_networks,
     ):
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
@@ -129,11 +132,12 @@ async def open_host(
         shelf, once = SnapshotShelf(house, pool.budget_bytes), Once(house, files, box)
         helpers = Helpers(house, box)
         reverter = Reverter(files, shelf, box, pool, runs)
-        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, Wiring(networks), clock, reached)
+        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, Wiring(local_networks), clock, reached)
         snapshotter = Snapshotter(runs, files, shelf, box, reverter, Keeper(helpers, pool), reached)
         settler = Settler(helpers, shelf, pool, reached)
         await helpers.sweep()
         hands = Hands(house, runs, files, starter, reverter, snapshotter, settler, shelf, pool)
+        network_facts = LocalNetworkFacts(local_networks, allowed=networks)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:
             yield LocalHost(
@@ -144,8 +148,9 @@ async def open_host(
                 images=ImageShelf(house, once),
                 disks=LocalDisks(files),
                 templates=TemplateShelf(house, Maker(once), pool),
-                networks=networks,
-                facts=LocalFacts(house, emulator, kvm, fence),
+                networks=local_networks,
+                network_facts=network_facts,
+                facts=LocalFacts(house, emulator, kvm, fence, network_facts),
                 keys=HouseKeyring(house.keys),
             )
         finally:

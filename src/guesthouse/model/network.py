@@ -176,6 +176,14 @@ class Elastic(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses of the outside that lead to this house, from which projects take elastic ones."""
+
+    id: str
+    cidr: str
+    created_at: float = 0.0
+
+
 class PortWanted(msgspec.Struct, frozen=True, kw_only=True):
     """A port, and its elastic address.
 

@@ -24,7 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from guesthouse.model.machine import Machine, MachineRow
-from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
+from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.model.resources import (
     Disk,
     Event,
@@ -138,7 +138,8 @@ MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Ind
 SNAPSHOTS = _noun("snapshot", Snapshot, SnapshotRow, _of_project("RESTRICT"), unique=(("machine", "name"),))
 NETWORKS = _noun("network", Network, Network, _of_project("RESTRICT"), unique=(("project", "name"), ("number",)))
 SUBNETS = _noun("subnet", Subnet, Subnet, _of_project("RESTRICT"), unique=(("network", "number"), ("network", "name")))
-GROUPS = _noun("group", Group, Group, _of_project("RESTRICT"), unique=(("network", "name"),))
+# On a shared network each project has groups of its own.
+GROUPS = _noun("group", Group, Group, _of_project("RESTRICT"), unique=(("network", "project", "name"),))
 PORTS = _noun(
     "port",
     Port,
@@ -157,6 +158,7 @@ ELASTICS = _noun(
     sa.Index("uq_elastics_port", "port", unique=True, **_where("port != ''")),
     unique=(("address",),),
 )
+POOLS = _noun("pool", Pool, Pool, unique=(("cidr",),))
 OPERATIONS = _noun(
     "operation",
     Operation,

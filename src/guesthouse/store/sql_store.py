@@ -35,6 +35,7 @@ class SqlTransaction:
         self.groups = RecordTable(schema.GROUPS, session)
         self.ports = RecordTable(schema.PORTS, session)
         self.elastics = RecordTable(schema.ELASTICS, session)
+        self.pools = RecordTable(schema.POOLS, session)
         self.operations = RecordTable(schema.OPERATIONS, session)
         self.events = SqlEventLog(session)
         self._session = session

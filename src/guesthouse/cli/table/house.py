@@ -228,6 +228,7 @@ _HOST = (
             Option("--certificate", "certificate", "the TLS certificate; made when not given", "FILE"),
             Option("--private-key", "private_key", "the key of that certificate", "FILE"),
             Option("--database", "database", "a PostgreSQL URL, instead of SQLite in the house's folder", "URL"),
+            Option("--no-networks", "no_networks", "make no networks on this host: user-mode ones alone", switch=True),
             Option("--detach", "detach", "leave it running in the background once it is ready", switch=True),
         ),
         run="serve:serve",

@@ -49,16 +49,16 @@ NEEDED = (
 
 async def check(table: str) -> list[Finding]:
     """How networks stand on this box; `table` is the house's own, as nft names it."""
-    if lacking := [each for each in NEEDED if shutil.which(each.name, path=PROGRAMS) is None]:
-        names, packages = (", ".join(each.name for each in lacking), " ".join({each.package for each in lacking}))
-        return [Finding("networks", WARNING, f"not installed: {names}; {_USER_MODE}", f"apt install {packages}")]
-    if (refused := await _refusal()) is not None:
+    if (refused := await refusal()) is not None:
         return [refused]
     return [finding for each in _CHECKS for finding in await each(table)]
 
 
-async def _refusal() -> Finding | None:
+async def refusal() -> Finding | None:
     """Why there can be no networks at all; None where there can."""
+    if lacking := [each for each in NEEDED if shutil.which(each.name, path=PROGRAMS) is None]:
+        names, packages = ", ".join(each.name for each in lacking), " ".join(sorted({each.package for each in lacking}))
+        return Finding("networks", WARNING, f"not installed: {names}; {_USER_MODE}", f"apt install {packages}")
     try:
         nameserver.refuse_where_none_can_run()
     except GuesthouseError as error:

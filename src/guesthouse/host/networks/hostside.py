@@ -15,6 +15,7 @@ from guesthouse.host.networks.namespace import FOLDER
 from guesthouse.host.processes import run
 from guesthouse.model.errors import Conflict, GuesthouseError
 from guesthouse.model.network import NetworkWanted
+from guesthouse.ports import HostAddresses
 
 _TIMEOUT_S = 60.0
 # A route to this many addresses or more is a way to somewhere, not a place: a network may lie inside it.
@@ -128,6 +129,20 @@ def _holder(cidr: str, own: set[str], seen: Seen) -> str | None:
             if ip_interface(address).ip in ours:
                 return f"{address} of {link.ifname}"
     return None
+
+
+def elsewhere(tag: str, seen: Seen) -> HostAddresses:
+    """What the host has and reaches without the networks of this house."""
+    ours = {name for name in seen.links if name.startswith(f"gh{tag}")}
+    theirs = (link for link in seen.links.values() if link.ifname not in ours)
+    own = {str(ip_interface(address).ip) for link in theirs for address in link.addresses}
+    blocks = {route.dst for route in seen.routes if route.dst != "default" and route.dev not in ours}
+    return HostAddresses(own=tuple(sorted(own)), reached=tuple(sorted(dst for dst in blocks if _is_a_place(dst))))
+
+
+def _is_a_place(dst: str) -> bool:
+    block = ip_network(dst, strict=False)
+    return block.prefixlen >= _WIDE[block.version]
 
 
 def behind(link: str, seen: Seen) -> set[str]:

@@ -1,0 +1,46 @@
+"""What of networks this box can have, and has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guesthouse.host.networks import findings
+from guesthouse.host.networks.hostside import elsewhere
+from guesthouse.host.networks.local import LocalNetworks
+from guesthouse.model.network import Network
+from guesthouse.ports import Finding, HostAddresses, Lease
+
+_SWITCHED_OFF = Finding(
+    "networks",
+    findings.WARNING,
+    "switched off: machines have user-mode networks alone",
+    "start the daemon without --no-networks",
+)
+
+
+class LocalNetworkFacts:
+    """Implements `ports.NetworkFacts`. Without `allowed` this house is to have no networks here."""
+
+    def __init__(self, networks: LocalNetworks, *, allowed: bool = True) -> None:
+        self._networks, self._allowed = networks, allowed
+        self._can = False
+
+    async def refusal(self) -> Finding | None:
+        """Why this box can have no networks; None where it can, which stays so for the life of a daemon."""
+        if not self._allowed:
+            return _SWITCHED_OFF
+        refused = None if self._can else await findings.refusal()
+        self._can = refused is None
+        return refused
+
+    async def check(self) -> Sequence[Finding]:
+        """What ``guest host check`` tells of networks."""
+        return await findings.check(self._networks.host.table) if self._allowed else [_SWITCHED_OFF]
+
+    async def addresses(self) -> HostAddresses:
+        """Addresses that a network must not have, for they are somebody else's here."""
+        return elsewhere(self._networks.host.tag, await self._networks.host.look())
+
+    def leases(self, network: Network) -> Sequence[Lease]:
+        """What machines of the network have asked for, as its name server has written it down."""
+        return [Lease(each.address, each.mac, each.expires_at) for each in self._networks.leases(network)]
