@@ -20,8 +20,9 @@ from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen,
 from guesthouse.decide.steps import Step
 from guesthouse.model.errors import GuesthouseError, NotFound
 from guesthouse.model.machine import MachineSpec, Outcome, Stage
+from guesthouse.model.network import Network, NetworkWanted
 from guesthouse.model.resources import Disk, Image, Template
-from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, Progress
+from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, HostAddresses, Lease, Progress
 
 FIRST_PORT = 40022
 
@@ -36,6 +37,8 @@ class FakeHost:
         self.images = FakeImages()
         self.templates = FakeTemplates()
         self.disks = FakeDisks()
+        self.networks = FakeNetworks()
+        self.network_facts = FakeNetworkFacts()
         self.facts = FakeFacts()
         self.keys = FakeKeys()
 
@@ -402,6 +405,66 @@ class FakeDisks:
 
     async def describe(self, disk: Disk, image: Image | None) -> Mapping[str, Any]:
         return {"format": disk.format.value, "virtual_bytes": disk.size_mib * 1024 * 1024}
+
+
+class FakeNetworks:
+    """`ports.NetworkHost`: what was applied last, by id. `drifted` are words for what others took away, by id."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, NetworkWanted] = {}
+        self.drifted: dict[str, str] = {}
+        self.faults: dict[str, GuesthouseError] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.applied: asyncio.Queue[str] = asyncio.Queue()
+        self._happened: asyncio.Queue[str] = asyncio.Queue()
+
+    async def apply(self, wanted: NetworkWanted) -> None:
+        if gate := self.gates.get("apply"):
+            await gate.wait()
+        if fault := self.faults.get("apply"):
+            raise fault
+        self.made[wanted.network.id] = wanted
+        self.drifted.pop(wanted.network.id, None)
+        self.applied.put_nowait(wanted.network.name)
+
+    async def differs(self, wanted: NetworkWanted) -> Sequence[str]:
+        id = wanted.network.id
+        return [self.drifted[id]] if id in self.drifted else [] if id in self.made else ["there is none"]
+
+    async def remove(self, network: Network) -> None:
+        if fault := self.faults.get("remove"):
+            raise fault
+        self.made.pop(network.id, None)
+
+    async def follow(self) -> AsyncIterator[str]:
+        while True:
+            yield await self._happened.get()
+
+    def drift(self, network: str) -> None:
+        """Another program takes something away."""
+        self.drifted[network] = "there is no link"
+        self._happened.put_nowait(network)
+
+
+NO_NETWORKS = Finding("networks", "warning", "user-mode networks alone", "become root")
+
+
+class FakeNetworkFacts:
+    """`ports.NetworkFacts` of a box that can have networks once `refused` is None."""
+
+    def __init__(self) -> None:
+        self.refused: Finding | None = NO_NETWORKS
+        self.has = HostAddresses(own=("192.0.2.1",), reached=("192.0.2.0/24",))
+        self.leased: list[Lease] = []
+
+    async def refusal(self) -> Finding | None:
+        return self.refused
+
+    async def addresses(self) -> HostAddresses:
+        return self.has
+
+    def leases(self, network: Network) -> Sequence[Lease]:
+        return self.leased
 
 
 class FakeFacts:

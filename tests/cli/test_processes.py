@@ -288,7 +288,7 @@ async def test_a_folder_is_copied_both_ways(
 async def test_serve_runs_a_daemon_until_it_is_told_to_stop(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
     process = await asyncio.create_subprocess_exec(
-        *MAIN, "serve", env=guest.process_environment(), stderr=asyncio.subprocess.PIPE
+        *MAIN, "serve", "--no-networks", env=guest.process_environment(), stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr
     try:
@@ -296,7 +296,7 @@ async def test_serve_runs_a_daemon_until_it_is_told_to_stop(tmp_path: Path) -> N
             while b"is open at" not in (line := await process.stderr.readline()):
                 assert line, "it ended"
         assert (await guest.ok("list -q")).out == ""
-        second = await in_process(guest, "serve")
+        second = await in_process(guest, "serve", "--no-networks")
         assert (second.returncode, b"has a daemon already" in second.stderr) == (4, True)
     finally:
         process.terminate()

@@ -26,7 +26,11 @@ def empty_house() -> Iterator[House]:
 def serve(house: House) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "GUESTHOUSE_HOME": str(house.home)}
     return subprocess.run(
-        (*MAIN, "serve", "--detach"), env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+        (*MAIN, "serve", "--detach", "--no-networks"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
 
-from tests.hosts import FakeHost
+from tests.hosts import NO_NETWORKS, FakeHost
 from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents
@@ -23,10 +23,20 @@ HOUSE = House(Path("/fake"), Path("/fake"))
 
 @asynccontextmanager
 async def at_work(
-    store: Store, host: FakeHost, *, boot_id: str = "boot-1", checkpoint: Checkpoint = never_stop
+    store: Store,
+    host: FakeHost,
+    *,
+    boot_id: str = "boot-1",
+    checkpoint: Checkpoint = never_stop,
+    default_network: bool = False,
 ) -> AsyncIterator[tuple[Engine, Asker]]:
-    """An engine, and the operator of the house in the default project."""
+    """An engine, and the operator of the house in the default project.
+
+    Without `default_network` its host can have networks from now on only, so that none is made at the start.
+    """
+    host.network_facts.refused = None if default_network else NO_NETWORKS
     async with open_engine(store, host, HOUSE, Identity("local", boot_id), SystemRandom(), checkpoint) as engine:
+        host.network_facts.refused = None
         yield engine, await engine.access.local()
 
 

@@ -15,7 +15,7 @@ from tests.engine.house import at_work, do, ended, launch, with_image
 from tests.hosts import FakeHost
 from tests.patience import PATIENCE_S
 
-from guesthouse.engine import intents
+from guesthouse.engine import intents, network_intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
@@ -56,6 +56,8 @@ ATTACH = intents.DiskAttach(disk="data", machine="web")
 DATA = DiskSpec(name="data", size_mib=64)
 TAKE = intents.SnapshotCreate(machine="web", name="one")
 TWO = intents.SnapshotCreate(machine="web", name="two")
+NETWORK = network_intents.NetworkCreate(name="lan")
+SUBNET = network_intents.SubnetCreate(network="lan", cidr="10.1.0.0/24")
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), launch()),
     "machine.fork": Scene((launch(disks=(DATA,)),), intents.Fork(machine="web", count=2)),
@@ -88,6 +90,9 @@ SCENES: dict[str, Scene] = {
     "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
     "template.create": Scene((), TEMPLATE),
     "template.delete": Scene((TEMPLATE,), intents.TemplateDelete(template="small")),
+    "network.create": Scene((), NETWORK),
+    "network.change": Scene((NETWORK,), SUBNET),
+    "network.delete": Scene((NETWORK, SUBNET), network_intents.NetworkDelete(network="lan")),
 }
 OTHERS: dict[str, Scene] = {
     "image.create of a snapshot": Scene(
@@ -135,6 +140,11 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
         sorted((d.name, d.size_mib, d.format, d.state, bool(d.machine)) for d in await engine.views.disks(asker)),
         sorted((i.name, i.state) for i in await engine.views.images(asker)),
         sorted((t.name, t.state, t.boot_ms) for t in await engine.views.templates(asker)),
+        [
+            (view.network.name, view.network.state, [subnet.cidr for subnet in view.subnets])
+            for view in await engine.networks.networks(asker)
+        ],
+        [(each.network.generation, len(each.subnets), len(each.groups)) for each in host.networks.made.values()],
         sum(bool(seen.process) for seen in host.machines.seen.values()),
         sum(seen.folder for seen in host.machines.seen.values()),
         len(host.images.made),
@@ -193,7 +203,8 @@ async def _fresh(store: Store):
     async with store.write() as tx:
         for machine in await tx.machines.scan():
             await tx.machines.delete(machine.id)
-        for table in (tx.snapshots, tx.disks, tx.templates, tx.images, tx.operations):
+        nouns = (tx.snapshots, tx.disks, tx.templates, tx.images, tx.operations)
+        for table in (*nouns, tx.subnets, tx.groups, tx.networks):
             for row in await table.scan():
                 await table.delete(row.id)
     yield host

@@ -64,7 +64,7 @@ def test_guest_runs_from_it(wheel: Path, tmp_path: Path) -> None:
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert where.stdout.startswith(str(place))
-    opened = guest("serve", "--detach", "--json")
+    opened = guest("serve", "--detach", "--no-networks", "--json")
     assert opened.returncode == 0, opened.stderr
     try:
         assert "daemon 0." in guest("version").stdout

@@ -34,7 +34,7 @@ def main(home: Path) -> None:
                 fatal.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    asyncio.run(run_until_told(House(home, home), Options(), checkpoint))
+    asyncio.run(run_until_told(House(home, home), Options(no_networks=True), checkpoint))
 
 
 if __name__ == "__main__":

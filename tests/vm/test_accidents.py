@@ -191,7 +191,7 @@ async def test_two_daemons_on_one_house(micro_image: BuiltImage) -> None:
     async with open_house(micro_image) as (house, daemon):
         await daemon.do("POST", "/machines", small())
         second = await asyncio.create_subprocess_exec(
-            "guest", "serve", env={**os.environ, "GUESTHOUSE_HOME": str(house.home)}, cwd=ROOT,
+            "guest", "serve", "--no-networks", env={**os.environ, "GUESTHOUSE_HOME": str(house.home)}, cwd=ROOT,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, said = await second.communicate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity
 from guesthouse.model.network import Subnet
@@ -47,11 +47,3 @@ def check_address(subnet: Subnet, address: str, taken: Container[str]) -> str:
             hint="take another one, or leave it out: the house then chooses one",
         )
     return str(wanted)
-
-
-def address6_of(subnet: Subnet, address: str) -> str:
-    """The IPv6 address that goes with an IPv4 address: the same number in the subnet; empty where it has no IPv6."""
-    if not subnet.cidr6:
-        return ""
-    number = int(IPv4Address(address)) - int(IPv4Network(subnet.cidr).network_address)
-    return str(IPv6Network(subnet.cidr6)[number])

@@ -1,6 +1,7 @@
 """A project's limits: what is used, and whether more fits.
 
-A limit counts what was asked for, not what runs: a stopped machine keeps its place. `addresses` are NICs.
+A limit counts what was asked for, not what runs: a stopped machine keeps its place. `addresses` are NICs, and elastic
+addresses.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from guesthouse.model.errors import QuotaExceeded
 from guesthouse.model.machine import MachineRow
 from guesthouse.model.resources import Disk, Project, Quota
 
-LIMITS = ("machines", "vcpus", "memory_mib", "disk_mib", "addresses")
+LIMITS = ("machines", "vcpus", "memory_mib", "disk_mib", "addresses", "networks")
 
 
-def used(machines: Iterable[MachineRow], disks: Iterable[Disk]) -> Quota:
-    """What a project's machines and disks take up, in the units of its limits."""
+def used(machines: Iterable[MachineRow], disks: Iterable[Disk], *, networks: int = 0, elastics: int = 0) -> Quota:
+    """What a project's machines and disks, and so many networks and elastic addresses, take up of its limits."""
     rows = list(machines)
     return Quota(
         machines=len(rows),
         vcpus=sum(row.vcpus for row in rows),
         memory_mib=sum(row.memory_mib for row in rows),
         disk_mib=sum(disk.size_mib for disk in disks),
-        addresses=sum(row.nics for row in rows),
+        addresses=sum(row.nics for row in rows) + elastics,
+        networks=networks,
     )
 
 

@@ -5,7 +5,7 @@ Rules
 1. `open_engine` wires the parts and owns their tasks; leaving it lets go of everything that is half done, which the
    next daemon takes up again. Machines run on.
 2. At the start every operation that has not ended gets a new epoch, and every machine that should run, or has work
-   open, is woken: running ones are found again, half-done ones are finished or undone.
+   open, is woken: running ones are found again, half-done ones are finished or undone. Networks are looked at.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
+from guesthouse.engine.network_views import NetworkViews
+from guesthouse.engine.networks import Networks, make_default_network
 from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
 from guesthouse.engine.views import Views
@@ -41,6 +43,7 @@ class Engine:
 
     accept: Accept
     views: Views
+    networks: NetworkViews
     inside: Inside
     access: Access
     host: HostFacts
@@ -75,28 +78,38 @@ async def open_engine(
     async def work(subject: str, wakes: Wakes) -> None:
         if not await converge(subject, wakes):
             await works(subject, wakes)
+            await networks(subject)
 
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
         converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
         imaging = Imaging(store, board, random, owners.wake)
-        works = Works(store, host.images, host.templates, host.disks, board, checkpoint, imaging)
+        works = Works(store, host.images, host.templates, host.disks, host.networks, board, checkpoint, imaging)
+        networks = Networks(store, host.networks, identity.host, owners.wake)
+        access = Access(store)
+        accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
         await _make_default_project(store, random)
         await _autostart(store, identity)
-        for subject in await _unfinished(store, identity):
+        await make_default_network(store, host.network_facts, access, accept)
+        unfinished = await _unfinished(store, identity)
+        for network in await networks.here_now():
+            networks.look(network)
+        for subject in unfinished:
             owners.wake(subject)
         fresh = Freshness(store, host.templates, random, identity.host, owners.wake)
         background = (
             tasks.create_task(_follow(host.machines, owners), name="follow machines"),
+            tasks.create_task(networks.follow(), name="follow networks"),
             tasks.create_task(keep_short(store), name="forget old operations"),
             tasks.create_task(fresh.keep(), name="look after templates"),
         )
         try:
             yield Engine(
-                accept=Accept(store, host.facts, random, identity.host, owners.wake, board),
+                accept=accept,
                 views=Views(store, board, host.disks),
+                networks=NetworkViews(store, host.network_facts),
                 inside=Inside(store, host.guests, host.files, host.keys),
-                access=Access(store),
+                access=access,
                 host=host.facts,
                 house=house,
                 changes=board.changes,

@@ -4,8 +4,8 @@ Rules
 -----
 1. An operation on a machine has no steps of its own: it wants a generation, and `decide.plan` leads there. It is
    done when the host has observed that generation.
-2. An operation on an image, a template or a disk walks its `steps`; after each one its context is stored, so that
-   a daemon that takes it up again goes on from there. Every step is idempotent.
+2. An operation on an image, a template, a disk or a network walks its `steps`; after each one its context is stored,
+   so that a daemon that takes it up again goes on from there. Every step is idempotent.
 3. What becomes of a failed or cancelled one stands in `undo`: nothing to undo, the former desired state is
    written back, or the subject is removed. The operation ends only after that.
 4. What nobody asked for is opened by the step that it begins with (`BY_ITSELF`), and makes way for what somebody asks.
@@ -37,7 +37,7 @@ class Kind:
 
     @property
     def subject(self) -> str:
-        """``machine``, ``image``, ``template``, ``disk`` or ``snapshot``."""
+        """``machine``, ``image``, ``template``, ``disk``, ``snapshot`` or ``network``."""
         return self.name.partition(".")[0]
 
 
@@ -74,6 +74,9 @@ KINDS: dict[str, Kind] = {
         Kind("image.delete", "deleting", Undo.NOTHING, ("remove",)),
         Kind("template.create", "creating", Undo.REMOVE, ("make",)),
         Kind("template.delete", "deleting", Undo.NOTHING, ("remove",)),
+        Kind("network.create", "making a network", Undo.REMOVE, ("apply",)),
+        Kind("network.change", "changing a network", Undo.RESTORE, ("apply",)),
+        Kind("network.delete", "removing a network", Undo.NOTHING, ("remove",)),
     )
 }
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse.decide.observed import Desired
+from guesthouse.decide.quota import used
 from guesthouse.engine.forks import source_of
 from guesthouse.engine.kinds import KINDS
 from guesthouse.engine.readings import readings
 from guesthouse.engine.wanted import load_wanted
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.machine import Machine, MachineRow
-from guesthouse.model.resources import Disk, DiskState, Event, Image, Operation, OperationState, Snapshot, Template
+from guesthouse.model.network import Network
+from guesthouse.model.resources import (
+    Disk,
+    DiskState,
+    Event,
+    Image,
+    Operation,
+    OperationState,
+    Project,
+    Quota,
+    Snapshot,
+    Template,
+)
 from guesthouse.ports import Transaction
 
-Subject = Machine | MachineRow | Disk | Image | Template
+Subject = Machine | MachineRow | Disk | Image | Template | Network
 
 
 async def load_desired(tx: Transaction, machine: Machine) -> Desired:
@@ -56,6 +69,16 @@ async def _aside(tx: Transaction, machine: Machine, snapshots: list[Snapshot]) -
     ids = dict.fromkeys(id for snapshot in snapshots for id in snapshot.disks if id not in named)
     found = [disk for id in ids if (disk := await tx.disks.get(id)) is not None]
     return tuple(disk for disk in found if not disk.machine)
+
+
+async def used_by(tx: Transaction, project: Project) -> Quota:
+    """What a project uses of its limits."""
+    return used(
+        await tx.machines.scan(project=project.id),
+        await tx.disks.select(project=project.id),
+        networks=len(await tx.networks.scan(project=project.id)),
+        elastics=len(await tx.elastics.scan(project=project.id)),
+    )
 
 
 def an_operation(id: str, kind: str, about: Subject, host: str, *, machine: str = "", **more: Any) -> Operation:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.names import is_id
-from guesthouse.model.network import Network
+from guesthouse.model.network import Elastic, Network
 from guesthouse.model.resources import Image, ImageState, Operation, Snapshot
 from guesthouse.ports import Table, Transaction
 
@@ -29,17 +29,18 @@ async def find_operation(table: Table[Operation, Any], project: str, ref: str) -
     raise _not_found("operation", ref)
 
 
-async def find(table: Table[Thing, Any], project: str, what: str, ref: str) -> Thing:
-    """The record of `project` with that name or id; raises `NotFound`, as for one of another project."""
-    if is_id(ref):
-        record = await table.get(ref)
-        if record is not None and record.project == project:
-            return record
-    else:
-        records = await table.select(project=project, name=ref)
-        if records:
-            return records[0]
-    raise _not_found(what, ref)
+async def find(
+    table: Table[Thing, Any], project: str, what: str, ref: str, *, field: str = "", **among: object
+) -> Thing:
+    """The record of `project` with that name or id; raises `NotFound`, as for one of another project.
+
+    `among` are equalities that hold for it too; `field` is where it was named, if not in one called `what`.
+    """
+    wanted = {"id": ref} if is_id(ref) else {"name": ref}
+    records = await table.select(project=project, **wanted, **among)
+    if records:
+        return records[0]
+    raise _not_found(what, ref, field)
 
 
 async def find_snapshot(tx: Transaction, machine: Machine, ref: str) -> Snapshot:
@@ -56,30 +57,37 @@ async def find_snapshot(tx: Transaction, machine: Machine, ref: str) -> Snapshot
     )
 
 
-async def find_network(tx: Transaction, project: str, ref: str) -> Network:
-    """The network of that name or id: the project's own, or a shared one; raises `NotFound`."""
-    if is_id(ref):
-        network = await tx.networks.get(ref)
-        if network is not None and (network.project == project or network.shared):
-            return network
-    else:
-        for scope in ({"project": project}, {"shared": True}):
-            if named := await tx.networks.select(name=ref, **scope):
-                return named[0]
-    raise _not_found("network", ref)
-
-
 _WHERE_TO_LOOK = {
     "machine": "`guest list` shows the machines of this project",
     "disk": "`guest disk list` shows the disks of this project",
     "image": "`guest image list` shows the images; `guest image build micro` makes the small one",
     "template": "`guest template list` shows the templates of this project",
-    "network": "`guest network list` shows the networks of this project and those that are shared",
     "key": "`guest key list` shows the keys of this project",
     "token": "`guest token list` shows the tokens of this project",
     "project": "`guest project list` shows the projects",
+    "network": "`guest network list` shows the networks that this project can use",
+    "subnet": "`guest subnet list` shows the subnets of a network",
+    "group": "`guest group list` shows the groups of a network",
+    "address": "`guest address list` shows the addresses of this project",
     "operation": "`guest operation list --all` shows the operations",
 }
+
+
+async def find_network(table: Table[Network, Network], project: str, ref: str) -> Network:
+    """The network by name or id; own ones before shared ones."""
+    wanted = {"id": ref} if is_id(ref) else {"name": ref}
+    for scope in ({"project": project}, {"shared": True}):
+        if found := await table.select(**wanted, **scope):
+            return found[0]
+    raise _not_found("network", ref)
+
+
+async def find_elastic(table: Table[Elastic, Elastic], project: str, ref: str) -> Elastic:
+    """The project's elastic address that is written so, or has that id."""
+    wanted = {"id": ref} if is_id(ref) else {"address": ref}
+    if found := await table.select(project=project, **wanted):
+        return found[0]
+    raise _not_found("address", ref)
 
 
 async def find_image(table: Table[Image, Image], project: str, ref: str) -> Image:
@@ -97,6 +105,6 @@ async def find_image(table: Table[Image, Image], project: str, ref: str) -> Imag
     raise _not_found("image", ref)
 
 
-def _not_found(what: str, ref: str) -> NotFound:
+def _not_found(what: str, ref: str, field: str = "") -> NotFound:
     hint = _WHERE_TO_LOOK[what]
-    return NotFound(f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=what, value=ref, hint=hint)
+    return NotFound(f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=field or what, value=ref, hint=hint)

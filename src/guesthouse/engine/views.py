@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from guesthouse.decide.lifecycle import shown_state
-from guesthouse.decide.quota import used
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.progress import EVERYTHING, Board, Listener, end_of
+from guesthouse.engine.records import used_by
 from guesthouse.engine.resolve import find, find_image, find_operation
 from guesthouse.engine.snapshot_views import SnapshotsView, SnapshotView, snapshot_of, snapshots_of
 from guesthouse.model.errors import NotFound
@@ -194,9 +194,7 @@ class Views:
         for project in await self.projects(asker):
             if ref in (project.id, project.name):
                 async with self.store.read() as tx:
-                    machines = await tx.machines.scan(project=project.id)
-                    disks = await tx.disks.select(project=project.id)
-                return ProjectView(project, used(machines, disks))
+                    return ProjectView(project, await used_by(tx, project))
         raise NotFound(f"there is no project {ref!r}", subject=f"project {ref}", field="project", value=ref)
 
     async def operations(self, asker: Asker, *, all: bool) -> list[OperationRow]:

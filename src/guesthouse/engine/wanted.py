@@ -1,4 +1,4 @@
-"""What a host needs to know of a network, out of the records."""
+"""Records of networks: what a host needs to know of one, what it has of it, and that there is one no more."""
 
 from __future__ import annotations
 
@@ -25,3 +25,18 @@ async def touch(tx: Transaction, network: Network, **changes: object) -> Network
     changed = {**changes, "generation": network.generation + 1}
     await tx.networks.update(network.id, {}, **changed)
     return msgspec.structs.replace(network, **changed)
+
+
+async def note_applied(tx: Transaction, network: str, generation: int) -> None:
+    """Note that the host has the network as it was wanted at this generation."""
+    now = await tx.networks.get(network)
+    if now is not None and now.observed_generation < generation:
+        await tx.networks.update(network, {}, observed_generation=generation)
+
+
+async def forget_network(tx: Transaction, network: str) -> None:
+    """Remove the record of a network, and those of what is on it."""
+    for table in (tx.subnets, tx.groups):
+        for record in await table.select(network=network):
+            await table.delete(record.id)
+    await tx.networks.delete(network)

@@ -1,4 +1,4 @@
-"""Operations on images, templates and disks: walking the steps of their kind.
+"""Operations on images, templates, disks and networks: walking the steps of their kind.
 
 Rules
 -----
@@ -19,12 +19,15 @@ import msgspec
 
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.kinds import KINDS, Kind, Undo
+from guesthouse.engine.network_undo import write_back
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import reading_of
 from guesthouse.engine.records import end_operation
+from guesthouse.engine.wanted import forget_network, load_wanted, note_applied, touch
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import DiskFormat
+from guesthouse.model.network import Network, NetworkState
 from guesthouse.model.resources import (
     Disk,
     DiskState,
@@ -35,19 +38,30 @@ from guesthouse.model.resources import (
     Template,
     TemplateState,
 )
-from guesthouse.ports import Checkpoint, DiskHost, ImageHost, Progress, Store, Table, TemplateHost, Transaction
+from guesthouse.ports import (
+    Checkpoint,
+    DiskHost,
+    ImageHost,
+    NetworkHost,
+    Progress,
+    Store,
+    Table,
+    TemplateHost,
+    Transaction,
+)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Works:
-    """The work of the owner of an image, a template or a disk."""
+    """The work of the owner of an image, a template, a disk or a network."""
 
     store: Store
     images: ImageHost
     templates: TemplateHost
     disks: DiskHost
+    networks: NetworkHost
     board: Board
     checkpoint: Checkpoint
     imaging: Imaging
@@ -153,7 +167,7 @@ class Works:
         ended = OperationState.CANCELLED if operation.cancel_requested else OperationState.FAILED
         async with self.store.write() as tx:
             if kind.undo is Undo.REMOVE:
-                await _SUBJECTS[operation.subject_kind].table(tx).delete(operation.subject)
+                await _SUBJECTS[operation.subject_kind].forget(tx, operation.subject)
             elif operation.subject_kind == "disk" and kind.undo is Undo.RESTORE:
                 await tx.disks.update(operation.subject, {}, state=DiskState.READY)
             await end_operation(tx, operation, ended, None)
@@ -225,18 +239,50 @@ async def _undo_disk(works: Works, operation: Operation, disk: Disk) -> None:
     await works.disks.perform(operation.kind, "undo", disk, context, works.board.reporter(operation, "undo"))
 
 
+async def _do_network(
+    works: Works, operation: Operation, step: str, network: Network, progress: Progress
+) -> Mapping[str, Any]:
+    if step == "remove":
+        await works.networks.remove(network)
+        return {}
+    return {"applied": await _apply(works, network)}
+
+
+async def _undo_network(works: Works, operation: Operation, network: Network) -> None:
+    match operation.kind:
+        case "network.create":
+            await works.networks.remove(network)
+        case "network.change":
+            async with works.store.write() as tx:
+                await write_back(tx, operation)
+                await touch(tx, await tx.networks.get(network.id) or network)
+            applied = await _apply(works, network)
+            async with works.store.write() as tx:
+                await note_applied(tx, network.id, applied)
+
+
+async def _apply(works: Works, network: Network) -> int:
+    """Have the host's network as it is wanted now; the generation that this is."""
+    async with works.store.read() as tx:
+        wanted = await load_wanted(tx, await tx.networks.get(network.id) or network)
+    await works.networks.apply(wanted)
+    return wanted.network.generation
+
+
 class Subject(NamedTuple):
-    """Where its record is, who does a step of it, and who undoes all of them."""
+    """Where its record is, who does a step of it, who undoes all of them, and who removes what is known of it."""
 
     table: Callable[[Transaction], Table[Any, Any]]
     perform: Callable[[Works, Operation, str, Any, Progress], Awaitable[Mapping[str, Any]]]
     undo: Callable[[Works, Operation, Any], Awaitable[None]]
+    forget: Callable[[Transaction, str], Awaitable[None]]
 
 
 _SUBJECTS: dict[str, Subject] = {
-    "image": Subject(lambda tx: tx.images, _do_image, _undo_image),
-    "template": Subject(lambda tx: tx.templates, _do_template, _undo_template),
-    "disk": Subject(lambda tx: tx.disks, _do_disk, _undo_disk),
+    "image": Subject(lambda tx: tx.images, _do_image, _undo_image, lambda tx, id: tx.images.delete(id)),
+    "template": Subject(lambda tx: tx.templates, _do_template, _undo_template, lambda tx, id: tx.templates.delete(id)),
+    "disk": Subject(lambda tx: tx.disks, _do_disk, _undo_disk, lambda tx, id: tx.disks.delete(id)),
+    "network": Subject(lambda tx: tx.networks, _do_network, _undo_network, forget_network),
 }
 
 
@@ -294,6 +340,19 @@ async def _remove_disk(tx: Transaction, operation: Operation) -> None:
     await tx.disks.delete(operation.subject)
 
 
+async def _network_made(tx: Transaction, operation: Operation) -> None:
+    await tx.networks.update(operation.subject, {}, state=NetworkState.READY)
+    await note_applied(tx, operation.subject, operation.context["applied"])
+
+
+async def _network_changed(tx: Transaction, operation: Operation) -> None:
+    await note_applied(tx, operation.subject, operation.context["applied"])
+
+
+async def _remove_network(tx: Transaction, operation: Operation) -> None:
+    await forget_network(tx, operation.subject)
+
+
 _FINISH = {
     "image.build": _publish_image,
     "image.import": _publish_image,
@@ -308,4 +367,7 @@ _FINISH = {
     "disk.resize": _disk_grown,
     "disk.convert": _disk_converted,
     "disk.delete": _remove_disk,
+    "network.create": _network_made,
+    "network.change": _network_changed,
+    "network.delete": _remove_network,
 }

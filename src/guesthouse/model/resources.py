@@ -30,6 +30,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     memory_mib: int | None = None
     disk_mib: int | None = None
     addresses: int | None = None
+    networks: int | None = None
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

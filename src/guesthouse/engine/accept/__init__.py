@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from guesthouse.engine import intents
+from guesthouse.engine import intents, network_intents
 from guesthouse.engine.accept import (
+    addresses,
     disks,
     forks,
+    groups,
     images,
     machine_images,
     machines,
+    networks,
     operations,
     snapshots,
     templates,
@@ -31,12 +34,13 @@ from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.progress import Board
 from guesthouse.model.errors import Denied
+from guesthouse.model.network import Elastic, Pool
 from guesthouse.model.resources import Key, Operation, Project, Role, Snapshot, Token
-from guesthouse.ports import HostFacts, Store
+from guesthouse.ports import HostFacts, NetworkFacts, Store
 
 __all__ = ["INTENTS", "Accept", "Accepted", "IntentRow", "NewToken", "Removed"]
 
-Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed
+Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed | Elastic | Pool
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,21 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),
     intents.TemplateCreate: IntentRow(Role.OPERATOR, templates.create),
     intents.TemplateDelete: IntentRow(Role.OPERATOR, templates.delete),
+    network_intents.NetworkCreate: IntentRow(Role.OPERATOR, networks.create),
+    network_intents.NetworkChange: IntentRow(Role.OPERATOR, networks.change),
+    network_intents.NetworkDelete: IntentRow(Role.OPERATOR, networks.delete),
+    network_intents.SubnetCreate: IntentRow(Role.OPERATOR, networks.subnet_create),
+    network_intents.SubnetDelete: IntentRow(Role.OPERATOR, networks.subnet_delete),
+    network_intents.GroupCreate: IntentRow(Role.OPERATOR, groups.create),
+    network_intents.GroupDelete: IntentRow(Role.OPERATOR, groups.delete),
+    network_intents.RuleAdd: IntentRow(Role.OPERATOR, groups.rule_add),
+    network_intents.RuleRemove: IntentRow(Role.OPERATOR, groups.rule_remove),
+    network_intents.PoolAdd: IntentRow(Role.ADMIN, addresses.pool_add, house_only=True),
+    network_intents.PoolRemove: IntentRow(Role.ADMIN, addresses.pool_remove, house_only=True),
+    network_intents.AddressAllocate: IntentRow(Role.OPERATOR, addresses.allocate),
+    network_intents.AddressAttach: IntentRow(Role.OPERATOR, addresses.attach),
+    network_intents.AddressDetach: IntentRow(Role.OPERATOR, addresses.detach),
+    network_intents.AddressRelease: IntentRow(Role.OPERATOR, addresses.release),
     intents.OperationCancel: IntentRow(Role.OPERATOR, operations.cancel),
     intents.KeyAdd: IntentRow(Role.OPERATOR, tenants.key_add),
     intents.KeyDelete: IntentRow(Role.OPERATOR, tenants.key_delete),
@@ -107,6 +126,7 @@ class Accept:
 
     store: Store
     facts: HostFacts
+    networks: NetworkFacts
     random: Random
     host: str
     wake: Callable[[str], None]
@@ -117,7 +137,7 @@ class Accept:
         row = INTENTS[type(intent)]
         check_role(asker, row.role, house_only=row.house_only)
         async with self.store.write() as tx:
-            desk = Desk(tx, asker, self.facts, self.random, self.host)
+            desk = Desk(tx, asker, self.facts, self.networks, self.random, self.host)
             accepted = await row.accept(desk, intent)
         for operation in desk.pushed_aside:
             self.board.forget(operation)

@@ -24,6 +24,7 @@ from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.names import make_id
+from guesthouse.model.network import Network
 from guesthouse.model.resources import (
     Disk,
     DiskState,
@@ -36,7 +37,7 @@ from guesthouse.model.resources import (
     Project,
     Template,
 )
-from guesthouse.ports import HostFacts, Transaction
+from guesthouse.ports import HostFacts, NetworkFacts, Transaction
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Desk:
     tx: Transaction
     asker: Asker
     facts: HostFacts
+    networks: NetworkFacts
     random: Random
     host: str
     pushed_aside: list[str] = field(default_factory=list)
@@ -108,7 +110,7 @@ class Desk:
     async def open(
         self,
         kind: str,
-        subject: Machine | MachineRow | Disk | Image | Template,
+        subject: Machine | MachineRow | Disk | Image | Template | Network,
         *,
         machine: str = "",
         context: Mapping[str, Any] | None = None,

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.decide.places import address6_of, check_address, free_address
+from guesthouse.decide.addresses import address6, lowest_free
+from guesthouse.decide.places import check_address, free_address
 from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.networks import DEFAULT_GROUP, usable_network
 from guesthouse.engine.resolve import find_network
 from guesthouse.engine.wanted import touch
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity, NotFound
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
-from guesthouse.model.network import Network, NetworkMode, NetworkState, Port, Subnet
+from guesthouse.model.network import Network, NetworkMode, Port, Subnet
 
 _FORWARDING = frozenset({NetworkMode.NAT, NetworkMode.PRIVATE})
 _FIRST_PORT, _LAST_PORT = 40000, 59999
 _SSH = 22
-DEFAULT_GROUP = "default"
 
 
 async def take_places(desk: Desk, machine: str, spec: MachineSpec) -> MachineSpec:
@@ -41,15 +42,10 @@ async def _take(desk: Desk, machine: str, name: str, nic: NicSpec) -> NicSpec:
         raise Conflict(f"MAC address {nic.mac} is taken", field="mac", value=nic.mac, hint="leave it out")
     if not nic.network:
         return _on_none(nic, found)
-    network = await find_network(desk.tx, desk.asker.project, nic.network)
+    network = await find_network(desk.tx.networks, desk.asker.project, nic.network)
     if found:
         return await _keep(desk, name, nic, network, found[0])
-    if network.state is not NetworkState.READY:
-        raise Conflict(
-            f"network {network.name} is not ready: {network.state.value}",
-            subject=f"network {network.name}",
-            hint="`guest operation list` shows how far it is",
-        )
+    network = await usable_network(desk, nic.network)
     return await _enter(desk, machine, name, nic, network)
 
 
@@ -65,7 +61,7 @@ def _on_none(nic: NicSpec, found: list[Port]) -> NicSpec:
 async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Network) -> NicSpec:
     """A new place on a network."""
     ports = await desk.tx.ports.select(network=network.id)
-    taken, numbers = {port.address for port in ports}, {port.number for port in ports}
+    taken = {port.address for port in ports}
     subnet, address = await _seat(desk, nic, network, taken)
     groups = await _groups(desk, nic, network)
     forwards = await _forwards(desk, nic, network, nic.mac)
@@ -78,9 +74,9 @@ async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Net
             machine=machine,
             name=name,
             mac=nic.mac,
-            number=next(number for number in range(1, len(numbers) + 2) if number not in numbers),
+            number=lowest_free(port.number for port in ports),
             address=address,
-            address6=address6_of(subnet, address) if subnet else "",
+            address6=address6(subnet, address) if subnet else "",
             groups=tuple(groups.values()),
             forwards=forwards,
         )
@@ -158,7 +154,8 @@ def _holds(subnet: Subnet, address: str) -> bool:
 
 async def _groups(desk: Desk, nic: NicSpec, network: Network) -> dict[str, str]:
     """The groups of a NIC: ids by name. On a private network a NIC that names none is in the group `default`."""
-    known = {group.name: group.id for group in await desk.tx.groups.select(network=network.id)}
+    own = await desk.tx.groups.select(network=network.id, project=desk.asker.project)
+    known = {group.name: group.id for group in own}
     wanted = nic.groups
     if not wanted and network.mode is NetworkMode.PRIVATE and DEFAULT_GROUP in known:
         wanted = (DEFAULT_GROUP,)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse.decide.quota import check_quota, used
+from guesthouse.decide.quota import check_quota
 from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.records import used_by
 from guesthouse.model.errors import Conflict, NoCapacity
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
 from guesthouse.ports import Table
@@ -62,10 +63,8 @@ async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:
 
 async def check_project(desk: Desk, **more: int) -> None:
     project = await desk.project()
-    machines = await desk.tx.machines.scan(project=project.id)
-    disks = await desk.tx.disks.select(project=project.id)
     addresses = more.pop("nics", 0)
-    check_quota(project, used(machines, disks), addresses=addresses, **more)
+    check_quota(project, await used_by(desk.tx, project), addresses=addresses, **more)
 
 
 async def check_memory(desk: Desk, memory_mib: int) -> None:

@@ -59,6 +59,9 @@ async def project_delete(desk: Desk, intent: intents.ProjectDelete) -> Removed:
         "disks": len(await desk.tx.disks.select(project=project.id)),
         "templates": len(await desk.tx.templates.scan(project=project.id)),
         "images": len(await desk.tx.images.select(project=project.id)),
+        "networks": len(await desk.tx.networks.scan(project=project.id)),
+        "groups": len(await desk.tx.groups.scan(project=project.id)),
+        "elastic addresses": len(await desk.tx.elastics.scan(project=project.id)),
     }
     if any(holds.values()):
         left = ", ".join(f"{count} {what}" for what, count in holds.items() if count)
