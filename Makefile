@@ -39,7 +39,7 @@ check: $(VENV)/.ready  ## Lint, types, floors, and the fast tests
 test: setup  ## Everything: `check` and the tests with real machines
 	@SUDO="$(SUDO)" sh packaging/install-packages test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -q -m vm --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -m vm --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## Measure against bare QEMU and libvirt; prints tables (takes long)
 	@SUDO="$(SUDO)" sh packaging/install-packages bench
