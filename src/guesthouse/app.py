@@ -38,6 +38,7 @@ from guesthouse.engine.register import MachineRegister
 from guesthouse.host import metadata_keys
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.local import open_host
+from guesthouse.host.networks.local import clean
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity
 from guesthouse.model.house import House
 from guesthouse.ports import Checkpoint, MetadataDoor
@@ -66,6 +67,12 @@ def serve(house: House, values: Mapping[str, Any]) -> None:
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     options = Options(**{name: value for name, value in values.items() if value})
     asyncio.run(run_until_told(house, options, never_stop))
+
+
+def clean_networks(house: House) -> list[str]:
+    """Remove the networks of a house that has no daemon from this box, and say what there was; raises `Conflict`."""
+    with locked(house):
+        return asyncio.run(clean(house))
 
 
 async def run_until_told(house: House, options: Options, checkpoint: Checkpoint) -> None:

@@ -30,6 +30,7 @@ _CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-01-01 00:00:00"),
     (re.compile(r"52:54:00(:[0-9a-f]{2}){3}"), "52:54:00:00:00:01"),
     (re.compile(r"gh_[\w-]+"), "gh_secret"),
+    (re.compile(r"\bfd[0-9a-f:]+/64"), "fd00:0:0:1::/64"),
 )
 
 

@@ -43,7 +43,9 @@ def test_results_fit_eighty_columns(name: str) -> None:
 
 
 def _row(line: str) -> str:
-    first, *rest = shlex.split(line.partition(" < ")[0])
-    if first in GROUPS:
-        return f"{first} {aliases(first).get(rest[0], rest[0])}"
-    return aliases("").get(first, first)
+    words = ""
+    for word in shlex.split(line.partition(" < ")[0]):
+        words = f"{words} {aliases(words).get(word, word)}".strip()
+        if words not in GROUPS:
+            return words
+    raise AssertionError(f"{line} is no command")

@@ -21,6 +21,7 @@ from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import DiskFormat, DiskSpec, MachineSpec, NicSpec
+from guesthouse.model.network import NetworkMode
 from guesthouse.model.resources import ENDED, Operation, OperationState, SnapshotState
 from guesthouse.ports import Store
 
@@ -56,7 +57,7 @@ ATTACH = intents.DiskAttach(disk="data", machine="web")
 DATA = DiskSpec(name="data", size_mib=64)
 TAKE = intents.SnapshotCreate(machine="web", name="one")
 TWO = intents.SnapshotCreate(machine="web", name="two")
-NETWORK = network_intents.NetworkCreate(name="lan")
+NETWORK = network_intents.NetworkCreate(name="lan", mode=NetworkMode.PRIVATE)
 SUBNET = network_intents.SubnetCreate(network="lan", cidr="10.1.0.0/24")
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), launch()),

@@ -98,6 +98,27 @@ def _place(nic: dict[str, Any]) -> str:
     return " ".join(filter(None, words))
 
 
+def _subnets(value: Any, now: Now) -> str:
+    return "\n".join(line for each in value for line in _subnet(each))
+
+
+def _subnet(subnet: Document) -> Iterable[str]:
+    yield f"{subnet['name']} {subnet['cidr']}, DHCP gives {subnet['first']} to {subnet['last']}"
+    if subnet["cidr6"]:
+        yield f"{'':{len(subnet['name'])}} {subnet['cidr6']}"
+
+
+def _ports(value: Any, now: Now) -> str:
+    return "\n".join(
+        " ".join(part for part in (each["name"], each["mac"], each["address"], each["address6"]) if part)
+        for each in value
+    )
+
+
+def _leases(value: Any, now: Now) -> str:
+    return "\n".join(f"{each['address']} until {moment(each['expires_at'])}" for each in value)
+
+
 def _used(value: Any, write: Callable[[int], str]) -> str:
     limit = "unlimited" if value["limit"] is None else write(value["limit"])
     return f"{write(value['used'] or 0)} of {limit}"
@@ -136,6 +157,12 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "outcome": _outcome,
     "disks": _disks,
     "held": _held,
+    "subnets": _subnets,
+    "ports": _ports,
+    "leases": _leases,
+    "mtu": lambda value, now: f"{value} bytes",
+    "count": lambda value, now: str(len(value)),
+    "lines": lambda value, now: "\n".join(value),
     "chain": _chain,
 }
 _SHOWS_NOTHING_AS_SOMETHING = frozenset({"limit", "mib_limit", "yes"})

@@ -17,6 +17,10 @@ from guesthouse.model.errors import Invalid
 from guesthouse.model.sizes import parse_mib
 
 _YES = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+# What may pass -> what stands between its two numbers, and which number means all of them.
+_PASSING: Mapping[str, tuple[str, int] | None] = {
+    "any": None, "tcp": ("-", 0), "udp": ("-", 0), "icmp": ("/", -1), "icmp6": ("/", -1),
+}  # fmt: skip
 _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -77,6 +81,21 @@ def forward(text: str) -> dict[str, object]:
     if slash:
         read["protocol"] = protocol
     return read
+
+
+def passing(text: str) -> dict[str, object]:
+    """``tcp:80``, ``udp:8000-8100``, ``icmp:3/4`` (type and code), ``any`` -> a rule's protocol and numbers."""
+    protocol, colon, numbers = text.partition(":")
+    if protocol not in _PASSING or (colon and not _PASSING[protocol]):
+        hint = "write any, tcp, tcp:80, udp:8000-8100, icmp, icmp6, icmp:8 or icmp:3/4"
+        raise Invalid(f"{text!r} is nothing that could pass", value=text, hint=hint)
+    between, every = _PASSING[protocol] or ("-", 0)
+    if not colon:
+        return {"protocol": protocol, "first_port": every, "last_port": every}
+    first, both, last = numbers.partition(between)
+    if protocol in ("tcp", "udp"):
+        return {"protocol": protocol, "first_port": port(first), "last_port": port(last) if both else port(first)}
+    return {"protocol": protocol, "first_port": whole(first), "last_port": whole(last) if both else every}
 
 
 def host_path(text: str) -> str:

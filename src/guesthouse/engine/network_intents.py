@@ -17,7 +17,7 @@ class NetworkCreate(Intent, frozen=True, kw_only=True):
     """
 
     name: str
-    mode: NetworkMode = NetworkMode.PRIVATE
+    mode: NetworkMode = NetworkMode.NAT
     cidr: str = ""
     first: str = ""
     last: str = ""

@@ -70,6 +70,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Open]:
         open_engine(store, host, place, Identity("here", "boot-1"), Random(7)) as engine,
         serve(engine, [unix, tcp]) as door,
     ):
+        host.network_facts.refused = None
         yield Open(tmp_path, host, engine, door, unix, tcp)
 
 

@@ -21,6 +21,7 @@ PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9
 
 VALUES: dict[str, Any] = {
     "argv": ["true"],
+    "cidr": "10.9.0.0/24",
     "format": "raw",
     "forward": {"guest_port": 80},
     "guest_port": "80",

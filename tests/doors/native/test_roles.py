@@ -63,6 +63,10 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         await done(full, await full.post("/disks", json={"name": "data", "size_mib": 100}))
         await done(full, await full.post("/templates", json={"name": "small", "image": "own"}))
         kept = await done(full, await full.post("/machines/web/snapshots", json={"name": "fresh"}))
+        await done(full, await full.post("/networks", json={"name": "lan", "mode": "private"}))
+        await done(full, await full.post("/networks/lan/subnets", json={"name": "one", "cidr": "10.1.0.0/24"}))
+        await client.post("/address-pools", json={"cidr": "203.0.113.0/28"})
+        kept_address = (await full.post("/addresses", json={})).json()
         await full.post("/keys", json={"name": "me", "public": PUBLIC_KEY})
         await full.post("/tokens", json={"name": "ci"})
         names = {
@@ -70,6 +74,7 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
             "disk": "data",
             "image": "own",
             "template": "small",
+            "network": "lan",
             "key": "me",
             "token": "ci",
             "project": "full",
@@ -78,14 +83,21 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         ids = {what: next(each["id"] for each in lists[what] if each["name"] == names[what]) for what in names}
         operations = (await full.get("/operations", params={"all": "true"})).json()["items"]
         ids["operation"] = names["operation"] = operations[0]["id"]
+        names["address"], ids["address"] = kept_address["address"], kept_address["id"]
+        for what, name in (("subnet", "one"), ("group", "default")):
+            listed = (await full.get(f"/networks/lan/{what}s")).json()["items"]
+            names[what], ids[what] = name, listed[0]["id"]
         names["snapshot"] = kept["result"]["snapshot"]
         ids["snapshot"] = (await full.get("/machines/web")).json()["snapshot"]
         yield Two(names, ids, full, bare, await token(bare, "admin"))
 
 
+THINGS = {"machine", "disk", "image", "template", "network", "address", "key", "token", "operation", "project"}
+
+
 def refers(row: Row) -> bool:
     """Whether the row's path names a thing that must be there."""
-    return bool(set(row.in_path) & {"machine", "disk", "image", "template", "key", "token", "operation", "project"})
+    return bool(set(row.in_path) & THINGS)
 
 
 async def test_the_things_of_a_project_are_there_for_the_project(house: Open, two: Two) -> None:
@@ -129,7 +141,16 @@ async def test_another_projects_things_cannot_be_named_in_a_body(house: Open, tw
 
 async def test_lists_events_and_metrics_tell_nothing_of_another_project(house: Open, two: Two) -> None:
     async with house.remote(two.bare_token) as stranger:
-        for path in ("/machines", "/disks", "/templates", "/keys", "/operations?all=true", "/events"):
+        for path in (
+            "/machines",
+            "/disks",
+            "/templates",
+            "/networks",
+            "/addresses",
+            "/keys",
+            "/operations?all=true",
+            "/events",
+        ):
             assert (await stranger.get(path)).json() == {"items": []}, path
         assert [image["name"] for image in (await stranger.get("/images")).json()["items"]] == ["micro"]
         assert [project["name"] for project in (await stranger.get("/projects")).json()["items"]] == ["bare"]

@@ -1,11 +1,12 @@
-"""`guest host check`."""
+"""`guest host check` and `guest host clean`."""
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from collections.abc import Sequence
 
-from guesthouse.cli import show
+from guesthouse.cli import perform, show
 from guesthouse.cli.context import Context
 from guesthouse.cli.rows import Column, Command, Document, Values
 from guesthouse.model.errors import KINDS
@@ -23,6 +24,15 @@ def check(context: Context, row: Command, values: Values) -> int:
         context.terminal.out(report(row.columns, findings, context.now))
     missing = any(finding["level"] == "missing" for finding in findings)
     return KINDS["no-capacity"].exit_code if missing else 0
+
+
+def clean(context: Context, row: Command, values: Values) -> int:
+    """Remove the networks of a house that has no daemon."""
+    perform.confirm(context, row, {**values, "house": context.house.home})
+    # By name: the composition root stands above this floor.
+    removed = importlib.import_module("guesthouse.app").clean_networks(context.house)
+    context.confirm({"removed": removed}, row.done.format(removed=", ".join(removed) or "nothing: there was none"))
+    return 0
 
 
 def report(columns: Sequence[Column], findings: Sequence[Document], now: show.Now) -> str:

@@ -7,16 +7,17 @@ tests read this table; nothing else knows the commands.
 from __future__ import annotations
 
 from guesthouse.cli.rows import Command, Group, Option
-from guesthouse.cli.table import house, inside, machines, snapshots, storage
+from guesthouse.cli.table import house, inside, machines, networks, snapshots, storage
 
-SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, house.SECTION)
+SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, networks.SECTION, house.SECTION)
 
 COMMANDS: dict[str, Command] = {
-    row.name: row for row in (*machines.ROWS, *snapshots.ROWS, *inside.ROWS, *storage.ROWS, *house.ROWS)
+    row.name: row for row in (*machines.ROWS, *snapshots.ROWS, *inside.ROWS, *storage.ROWS, *networks.ROWS, *house.ROWS)
 }
 
 GROUPS: dict[str, Group] = {
-    group.name: group for group in (*machines.GROUPS, *snapshots.GROUPS, *storage.GROUPS, *house.GROUPS)
+    group.name: group
+    for group in (*machines.GROUPS, *snapshots.GROUPS, *storage.GROUPS, *networks.GROUPS, *house.GROUPS)
 }
 
 # Options of every command. Their keys are apart from those of rows: `project` is an argument too.

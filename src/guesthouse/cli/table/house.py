@@ -15,7 +15,8 @@ _QUOTA = (
     Option("--vcpus", "quota.vcpus", "how many virtual processors", "N|unlimited", read=limit),
     Option("--memory", "quota.memory_mib", "how much memory", "SIZE|unlimited", read=size_limit),
     Option("--disk", "quota.disk_mib", "how much disk", "SIZE|unlimited", read=size_limit),
-    Option("--addresses", "quota.addresses", "how many addresses", "N|unlimited", read=limit),
+    Option("--addresses", "quota.addresses", "how many NICs and elastic addresses", "N|unlimited", read=limit),
+    Option("--networks", "quota.networks", "how many networks", "N|unlimited", read=limit),
 )
 
 _KEYS = (
@@ -79,6 +80,7 @@ _PROJECTS = (
             Column("memory", "memory_mib", "used_mib"),
             Column("disk", "disk_mib", "used_mib"),
             Column("addresses", "addresses", "used"),
+            Column("networks", "networks", "used"),
             Column("created", "created_at", "time"),
         ),
         run="project:show_project",
@@ -218,6 +220,18 @@ _HOST = (
             Column("memory free", "memory_free_mib", "mib_about"),
             Column("disk free", "disk_free_mib", "mib_about"),
         ),
+    ),
+    Command(
+        "host clean",
+        "remove the networks of a house that has no daemon from this host",
+        SECTION,
+        (Option("--yes -y", "yes", "do not ask", switch=True, local=True),),
+        done="removed {removed}",
+        confirm="Remove all networks of the house {house} from this host? Machines that run lose them.",
+        run="host:clean",
+        about="Links, namespaces, routes and rules that a house made here go; nothing else is touched. Its next daemon "
+        "makes them again.",
+        examples=("guest host clean", "GUESTHOUSE_HOME=/srv/old guest host clean --yes"),
     ),
     Command(
         "serve",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse.doors.native import metrics, sessions, views
+from guesthouse.doors.native import metrics, network_views, sessions, views
 from guesthouse.doors.native.documents import (
     Command,
     DiskDocument,
@@ -40,10 +40,20 @@ from guesthouse.doors.native.documents import (
     TemplateDocument,
     TokenDocument,
 )
+from guesthouse.doors.native.network_documents import (
+    AddressDocument,
+    GroupDocument,
+    NetworkDocument,
+    NetworkItem,
+    OfAddress,
+    OfGroup,
+    OfNetwork,
+)
 from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
-from guesthouse.engine import intents
+from guesthouse.engine import intents, network_intents
 from guesthouse.engine.accept import Removed
 from guesthouse.model.machine import MachineRow
+from guesthouse.model.network import Elastic, Group, Pool, Subnet
 from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, SnapshotRow, TemplateRow
 from guesthouse.ports import Capacity, Finding
 
@@ -150,6 +160,52 @@ TEMPLATES = (
     ask("DELETE", "/templates/{template}", intents.TemplateDelete, "Delete a template under no disk", **_LATER),
 )  # fmt: skip
 
+NETWORKS = (
+    see("GET", "/networks", network_views.networks, "List networks: the project's own and shared ones",
+        list[NetworkItem]),
+    see("GET", "/networks/{network}", network_views.network, "Show a network, what is on it, and its leases",
+        NetworkDocument, OfNetwork),
+    ask("POST", "/networks", network_intents.NetworkCreate, "Make a network", **_LATER),
+    ask("PATCH", "/networks/{network}", network_intents.NetworkChange, "Change a network; fields not said stay",
+        **_LATER),
+    ask("DELETE", "/networks/{network}", network_intents.NetworkDelete, "Delete a network that no machine is on",
+        **_LATER),
+    see("GET", "/networks/{network}/subnets", network_views.subnets, "List a network's subnets", list[Subnet],
+        OfNetwork),
+    ask("POST", "/networks/{network}/subnets", network_intents.SubnetCreate, "Give a private network a subnet more",
+        **_LATER),
+    ask("DELETE", "/networks/{network}/subnets/{subnet}", network_intents.SubnetDelete,
+        "Delete a subnet that no machine is on", **_LATER),
+    see("GET", "/networks/{network}/groups", network_views.groups, "List the project's groups on a network",
+        list[Group], OfNetwork),
+    see("GET", "/networks/{network}/groups/{group}", network_views.group, "Show a group, and which machines are in it",
+        GroupDocument, OfGroup),
+    ask("POST", "/networks/{network}/groups", network_intents.GroupCreate, "Make a group of rules", **_LATER),
+    ask("DELETE", "/networks/{network}/groups/{group}", network_intents.GroupDelete,
+        "Delete a group that no machine is in", **_LATER),
+    ask("POST", "/networks/{network}/groups/{group}/rules", network_intents.RuleAdd,
+        "Let something through to the machines of a group, or from them", **_LATER),
+    ask("DELETE", "/networks/{network}/groups/{group}/rules/{rule}", network_intents.RuleRemove,
+        "Let something no longer through", **_LATER),
+)  # fmt: skip
+
+ADDRESSES = (
+    see("GET", "/addresses", network_views.addresses, "List the project's elastic addresses", list[AddressDocument]),
+    see("GET", "/addresses/{address}", network_views.address, "Show an elastic address", AddressDocument, OfAddress),
+    ask("POST", "/addresses", network_intents.AddressAllocate, "Take an elastic address", Elastic, status=201),
+    ask("POST", "/addresses/{address}/attach", network_intents.AddressAttach,
+        "Have an elastic address lead to a machine", **_LATER),
+    ask("POST", "/addresses/{address}/detach", network_intents.AddressDetach,
+        "Have an elastic address lead nowhere", **_LATER),
+    ask("DELETE", "/addresses/{address}", network_intents.AddressRelease, "Give an elastic address back", Removed),
+    see("GET", "/address-pools", network_views.pools, "List the pools that elastic addresses are from", list[Pool],
+        house=True),
+    ask("POST", "/address-pools", network_intents.PoolAdd, "Let projects have the addresses of a block", Pool,
+        status=201),
+    ask("DELETE", "/address-pools", network_intents.PoolRemove, "Take back a pool of which nobody has an address",
+        Removed),
+)  # fmt: skip
+
 KEYS = (
     ask("POST", "/keys", intents.KeyAdd, "Add an SSH key: machines launched afterwards get it", Key, status=201),
     see("GET", "/keys", views.keys, "List SSH keys", list[Key]),
@@ -188,6 +244,8 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Disks": DISKS,
     "Images": IMAGES,
     "Templates": TEMPLATES,
+    "Networks": NETWORKS,
+    "Elastic addresses": ADDRESSES,
     "Keys": KEYS,
     "Projects and tokens": PROJECTS,
     "Operations and events": OPERATIONS,
