@@ -105,7 +105,10 @@ def a_daemon(house: House) -> Iterator[Daemon]:
     """The daemon of a house, ready; it ends with the block, its machines do not."""
     with a_ready_socket() as (address, ready), (house.home / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
-            (str(GUEST), "serve", "--no-networks"), env=environment(house) | {"NOTIFY_SOCKET": address}, stdout=log, stderr=log
+            (str(GUEST), "serve", "--no-networks"),
+            env=environment(house) | {"NOTIFY_SOCKET": address},
+            stdout=log,
+            stderr=log,
         )
         try:
             until_ready(process, ready, house.home / "daemon.log")

@@ -71,7 +71,7 @@ ROWS = (
             Option("--disk", "spec.disks", "size of the root disk (10G), or a disk by name=, size=, disk=, format=, "
                    "thin=, bus=, cache=: name=data,size=10G,bus=scsi", "DISK", read=disk, repeat=True),
             Option("--network", "networks", "a network that it is on, with a card for each", "NETWORK", repeat=True,
-                   local=True),
+                   local=True, complete="network"),
             Option("--nic", "spec.nics", "a network card: e1000, or by model=, mac=, network=, subnet=, address=, "
                    "groups=: network=back,address=10.0.0.5,groups=web+db", "NIC", read=nic, repeat=True),
             Option("--forward", "forwards", "a port of this host that leads to one of the guest: 8080:80, "
