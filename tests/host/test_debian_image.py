@@ -99,8 +99,12 @@ def test_nothing_failed_and_nothing_of_the_build_is_left(configured: tuple[Machi
     assert said.endswith("has an identity\n")
 
 
-def test_a_failing_command_and_what_cloud_init_swallows_are_reported(debian_image: BuiltImage, tmp_path: Path) -> None:
-    with debian.running(debian_image, {"user-data": _FAILING, "meta-data": _META}, tmp_path) as machine:
+def test_uefi_boots_it_and_a_failing_command_and_what_cloud_init_swallows_are_reported(
+    debian_image: BuiltImage, tmp_path: Path
+) -> None:
+    seed = {"user-data": _FAILING, "meta-data": _META}
+    with debian.running(debian_image, seed, tmp_path, firmware="uefi") as machine:
+        assert machine.report.receive() == {"stage": "reachable"}
         report = machine.wait_until_configured()
     assert (report["ok"], report["source"]) == (False, "nocloud")
     assert {"module": "runcmd", "message": "exit status 7"} in report["failures"]
@@ -116,8 +120,3 @@ def test_bios_boots_it_and_broken_user_data_is_reported(debian_image: BuiltImage
         report = machine.wait_until_configured()
     assert not report["ok"]
     assert {failure["module"] for failure in report["failures"]} == {"user_data"}
-
-
-def test_uefi_boots_it(debian_image: BuiltImage, tmp_path: Path) -> None:
-    with debian.running(debian_image, {"user-data": "", "meta-data": _META}, tmp_path, firmware="uefi") as machine:
-        assert machine.report.receive() == {"stage": "reachable"}
