@@ -69,7 +69,9 @@ class FakeMachines:
     async def observe(self, desired: Desired) -> Observed:
         seen = self.seen.get(desired.machine.id, Observed())
         forks = {disk.id: self.seen.get(disk.machine, Observed()).disks.get(disk.id) for disk in desired.forks}
-        return replace(seen, disks={**seen.disks, **{id: disk for id, disk in forks.items() if disk is not None}})
+        networks = {each.network.id: each.network.generation for each in desired.networks}
+        disks = {**seen.disks, **{id: disk for id, disk in forks.items() if disk is not None}}
+        return replace(seen, disks=disks, networks=networks)
 
     async def perform(self, step: Step, desired: Desired, progress: Progress) -> None:
         if gate := self.gates.get(step.name):
@@ -228,6 +230,10 @@ def _seeded(host: FakeMachines, step: Step, desired: Desired, before: Observed) 
     return replace(before, folder=True, seeded=True)
 
 
+def _same(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
+    return before
+
+
 def _bare(host: FakeMachines, step: Step, desired: Desired, before: Observed) -> Observed:
     return replace(before, folder=False, seeded=False)
 
@@ -246,6 +252,7 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     steps.PlugNic: _realised("nics"),
     steps.UnplugNic: _realised("nics"),
     steps.SetForwards: _realised("nics"),
+    steps.ApplyNetworks: _same,
     steps.SetMemory: _realised("memory_mib"),
     steps.RemoveDisk: _without,
     steps.RemoveFolder: _bare,

@@ -16,6 +16,7 @@ from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen,
 from guesthouse.decide.plan import Lapse, hot_pluggable, lapse, plan, waiting_for_restart
 from guesthouse.decide.steps import STEPS, Step
 from guesthouse.model.machine import Bus, Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Power
+from guesthouse.model.network import Network, NetworkMode, NetworkWanted
 from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
 
@@ -41,8 +42,12 @@ def perform(step: Step, desired: Desired, observed: Observed) -> Observed:
             return replace(
                 observed,
                 folder=True,
+                networks=generations(desired),
                 process=ProcessSeen(1, "prelaunch", spec, machine.restart_epoch, spec.memory_mib),
             )
+        case p.ApplyNetworks():
+            assert process is not None
+            return replace(observed, networks=generations(desired))
         case p.Shutdown() | p.Kill():
             assert process is not None
             return replace(observed, process=None)
@@ -51,6 +56,10 @@ def perform(step: Step, desired: Desired, observed: Observed) -> Observed:
             return replace(observed, folder=False, seeded=False)
     assert process is not None
     return replace(observed, process=_hot(step, process))
+
+
+def generations(desired: Desired) -> dict[str, int]:
+    return {each.network.id: each.network.generation for each in desired.networks}
 
 
 def _hot(step: Step, process: ProcessSeen) -> ProcessSeen:
@@ -93,7 +102,12 @@ FORWARDS = st.lists(st.integers(1, 4), max_size=3, unique=True).map(
     lambda ports: tuple(Forward(guest_port=port) for port in ports)
 )
 NICS = st.lists(
-    st.builds(NicSpec, mac=st.sampled_from(["a", "b", "c"]), forwards=FORWARDS), max_size=3, unique_by=lambda n: n.mac
+    st.one_of(
+        st.builds(NicSpec, mac=st.sampled_from(["a", "b"]), forwards=FORWARDS),
+        st.builds(NicSpec, mac=st.just("c"), network=st.just("back"), forwards=FORWARDS),
+    ),
+    max_size=3,
+    unique_by=lambda n: n.mac,
 ).map(tuple)
 DISK_SPECS = st.lists(
     st.builds(
@@ -131,8 +145,9 @@ MACHINES = st.builds(
 LEAVING = st.sets(st.sampled_from(["root", "data", "more"]))
 
 
-def desired_of(machine: Machine, leaving: Iterable[str] = ()) -> Desired:
-    """With disks of these names leaving, but for those that the description names."""
+def desired_of(machine: Machine, leaving: Iterable[str] = (), generation: int = 1) -> Desired:
+    """With disks of these names leaving, but for those that the description names; its network is of a generation."""
+    back = Network(id="n", project="p", name="back", mode=NetworkMode.NAT, number=1, generation=generation)
     disks = tuple(
         Disk(id=spec.disk, project="p", name=spec.name, size_mib=spec.size_mib) for spec in machine.spec.disks
     )
@@ -143,6 +158,7 @@ def desired_of(machine: Machine, leaving: Iterable[str] = ()) -> Desired:
         leaving=tuple(
             Disk(id=f"id-{name}", project="p", name=name, size_mib=1) for name in sorted(leaving) if name not in named
         ),
+        networks=(NetworkWanted(network=back),) if any(nic.network for nic in machine.spec.nics) else (),
     )
 
 
@@ -154,10 +170,15 @@ class Life(RuleBasedStateMachine):
         self.observed = Observed()
         self.desired: Desired | None = None
 
-    @rule(machine=MACHINES, leaving=LEAVING, interrupted_after=st.none() | st.integers(0, 3))
-    def ask(self, machine: Machine, leaving: set[str], interrupted_after: int | None) -> None:
+    @rule(
+        machine=MACHINES,
+        leaving=LEAVING,
+        generation=st.integers(1, 3),
+        interrupted_after=st.none() | st.integers(0, 3),
+    )
+    def ask(self, machine: Machine, leaving: set[str], generation: int, interrupted_after: int | None) -> None:
         """A new desired state; its daemon may die after a few steps, and the next request comes in between."""
-        self.desired = desired_of(machine, leaving)
+        self.desired = desired_of(machine, leaving, generation)
         if interrupted_after is None:
             return
         for _ in range(interrupted_after):
@@ -196,17 +217,23 @@ class Life(RuleBasedStateMachine):
         if process is not None:
             assert (process.runstate == "running") == (machine.power is Power.RUNNING)
             assert process.restart_epoch == machine.restart_epoch
+            assert all(observed.networks.get(id, 0) >= wanted for id, wanted in generations(desired).items())
             waiting = waiting_for_restart(machine.spec, process)
             for name in ("vcpus", "memory_mib", "disks"):
                 if name not in waiting:
                     assert _same(getattr(machine.spec, name), getattr(process.spec, name)), name
-            assert _same(machine.spec.nics, process.spec.nics)
+            assert _same(_of_qemu(machine.spec.nics), _of_qemu(process.spec.nics))
 
     @invariant()
     def plan_is_total(self) -> None:
         if self.desired is not None:
             plan(self.desired, self.observed)
             lapse(self.desired, self.observed)
+
+
+def _of_qemu(nics: Iterable[NicSpec]) -> tuple[NicSpec, ...]:
+    """NICs with what of them is QEMU's to have: the forwards of one on a network are the network's."""
+    return tuple(msgspec.structs.replace(nic, forwards=()) if nic.network else nic for nic in nics)
 
 
 def _same(one: object, other: object) -> bool:

@@ -102,7 +102,10 @@ class ProcessSeen:
 
 @dataclass(frozen=True)
 class Observed:
-    """What the host sees of a machine: files, and the process if there is one."""
+    """What the host sees of a machine: files, and the process if there is one.
+
+    `networks` are the generations that this host has of those that it is on, by id.
+    """
 
     disks: dict[str, DiskSeen] = field(default_factory=dict)
     folder: bool = False
@@ -110,3 +113,4 @@ class Observed:
     host_key: str = ""
     process: ProcessSeen | None = None
     snapshots: dict[str, SnapshotSeen] = field(default_factory=dict)
+    networks: dict[str, int] = field(default_factory=dict)

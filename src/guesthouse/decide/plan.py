@@ -9,7 +9,7 @@ Rules
    leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
    and are named by `waiting_for_restart`. They never cause a step. What a NIC on a network may do, its forwards too, is
-   the network's to know.
+   the network's to know: a machine that runs has its networks as they are wanted (`ApplyNetworks`).
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
@@ -26,6 +26,7 @@ from guesthouse.decide.forks import begins_with
 from guesthouse.decide.layers import FIRST, upkeep_of
 from guesthouse.decide.observed import Desired, Observed, ProcessSeen
 from guesthouse.decide.steps import (
+    ApplyNetworks,
     GiveIdentity,
     GiveWay,
     GrowDisk,
@@ -76,6 +77,7 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True, settling:
         if process is None:
             return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
         steps += _live(machine.spec, process)
+        steps += _networks(desired, observed)
         steps += [step for step in _vcpus(machine.power, process) if step not in steps]
     if upkeep and not desired.read:
         steps += _upkeep(desired, observed, process)
@@ -194,6 +196,11 @@ def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:
     if has.balloon and target != has.memory_mib:
         steps.append(SetMemory(target))
     return steps
+
+
+def _networks(desired: Desired, observed: Observed) -> list[Step]:
+    behind = (each.network.generation > observed.networks.get(each.network.id, 0) for each in desired.networks)
+    return [ApplyNetworks()] if any(behind) else []
 
 
 def _vcpus(power: Power, process: ProcessSeen) -> list[Step]:

@@ -98,6 +98,11 @@ class SetForwards(Step):
 
 
 @dataclass(frozen=True)
+class ApplyNetworks(Step):
+    """Have the networks that the machine is on as they are wanted: what changed may be its place there."""
+
+
+@dataclass(frozen=True)
 class SetMemory(Step):
     memory_mib: int
 
@@ -189,6 +194,7 @@ STEPS: dict[type[Step], StepRow] = {
     PlugNic: StepRow("plug-nic", "attaching NIC"),
     UnplugNic: StepRow("unplug-nic", "detaching NIC"),
     SetForwards: StepRow("set-forwards", "forwarding ports"),
+    ApplyNetworks: StepRow("apply-networks", "changing networks"),
     SetMemory: StepRow("set-memory", "moving the balloon"),
     RemoveDisk: StepRow("remove-disk", "removing disk"),
     RemoveFolder: StepRow("remove-folder", "removing files"),

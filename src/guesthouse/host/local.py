@@ -132,7 +132,8 @@ async def open_host(
         shelf, once = SnapshotShelf(house, pool.budget_bytes), Once(house, files, box)
         helpers = Helpers(house, box)
         reverter = Reverter(files, shelf, box, pool, runs)
-        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, Wiring(local_networks), clock, reached)
+        wiring = Wiring(local_networks)
+        starter = Starter(house, runs, files, emulator, kvm, pool, reverter, wiring, clock, reached)
         snapshotter = Snapshotter(runs, files, shelf, box, reverter, Keeper(helpers, pool), reached)
         settler = Settler(helpers, shelf, pool, reached)
         await helpers.sweep()
@@ -142,7 +143,7 @@ async def open_host(
         try:
             yield LocalHost(
                 runs=runs,
-                machines=LocalMachines(Observer(runs, files, shelf), hands, feed),
+                machines=LocalMachines(Observer(runs, files, shelf, wiring), hands, feed),
                 guests=LocalGuests(runs, consoles),
                 files=LocalGuestFiles(runs),
                 images=ImageShelf(house, once),

@@ -15,6 +15,7 @@ from guesthouse.host.machines.layering import written_layers
 from guesthouse.host.machines.qmp import Gone, Refused
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
+from guesthouse.host.machines.wiring import Wiring
 from guesthouse.host.seed import public_of
 from guesthouse.host.snapshots.shelf import SnapshotShelf
 from guesthouse.model.errors import TimedOut
@@ -34,6 +35,7 @@ class Observer:
     runs: Runs
     disks: DiskFiles
     snapshots: SnapshotShelf
+    wiring: Wiring
 
     async def observe(self, desired: Desired) -> Observed:
         """The machine as it is; adopts a process that an earlier daemon left running."""
@@ -48,6 +50,7 @@ class Observer:
             host_key=_host_key(folder),
             process=seen,
             snapshots=self.snapshots.see(desired.snapshots),
+            networks=self.wiring.seen(desired),
         )
 
     async def _process(self, folder: Folder, disks: Iterable[Disk]) -> ProcessSeen | None:

@@ -21,6 +21,7 @@ import msgspec
 from guesthouse.decide.forks import shared_from
 from guesthouse.decide.observed import Desired
 from guesthouse.decide.steps import (
+    ApplyNetworks,
     GiveIdentity,
     GiveWay,
     GrowDisk,
@@ -182,6 +183,10 @@ async def _set_forwards(hands: Hands, step: SetForwards, desired: Desired, progr
     await set_forwards(await hands.running(desired), step.nic)
 
 
+async def _apply_networks(hands: Hands, step: ApplyNetworks, desired: Desired, progress: Progress) -> None:
+    await hands.starter.wiring.apply(desired)
+
+
 async def _set_memory(hands: Hands, step: SetMemory, desired: Desired, progress: Progress) -> None:
     run = await hands.running(desired)
     await run.monitor.execute(hotplug.balloon(step.memory_mib))
@@ -266,6 +271,7 @@ _STEPS: Mapping[type[Step], Callable[[Hands, Any, Desired, Progress], Awaitable[
     PlugNic: _plug_nic,
     UnplugNic: _unplug_nic,
     SetForwards: _set_forwards,
+    ApplyNetworks: _apply_networks,
     SetMemory: _set_memory,
     RemoveDisk: _remove_disk,
     RemoveFolder: _remove_folder,

@@ -20,6 +20,15 @@ class Wiring:
 
     networks: LocalNetworks
 
+    def seen(self, desired: Desired) -> dict[str, int]:
+        """The generations that this host has of the machine's networks, by id."""
+        return {each.network.id: self.networks.generation(each.network) for each in desired.networks}
+
+    async def apply(self, desired: Desired) -> None:
+        """Have the machine's networks as they are wanted; raises as `ports.NetworkHost.apply`."""
+        for wanted in desired.networks:
+            await self.networks.apply(wanted)
+
     @asynccontextmanager
     async def taps(self, desired: Desired, nics: Iterable[NicSpec]) -> AsyncIterator[dict[str, int]]:
         """TAPs for those of the machine's NICs that are on networks, by MAC address; ours are closed with the block.

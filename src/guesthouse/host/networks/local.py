@@ -78,6 +78,11 @@ class LocalNetworks:
             await site.remove(network)
         self._sites.pop(network.id, None)
 
+    def generation(self, network: Network) -> int:
+        """The generation of the network that this host has; 0 where it has none."""
+        kept = self._site(network).record
+        return kept.wanted.network.generation if kept is not None and kept.generation >= 0 else 0
+
     async def attach(self, wanted: NetworkWanted, port: Port) -> int:
         """A descriptor of the port's TAP, see `open_tap`, on a network that is as it is wanted; raises as `apply`."""
         site = self._site(wanted.network)
