@@ -1,4 +1,6 @@
-"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME``.
+"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME [networks]``.
+
+It makes networks only where it is told to: its host is then a network namespace of the test's own.
 
 Every checkpoint that it passes is a line of ``HOME/checkpoints``; at the one that ``HOME/fatal`` names it dies, or at
 the so many-th from now where that has a number.
@@ -17,7 +19,7 @@ from guesthouse.app import Options, run_until_told
 from guesthouse.model.house import House
 
 
-def main(home: Path) -> None:
+def main(home: Path, *, networks: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     fatal = home / "fatal"
@@ -34,8 +36,8 @@ def main(home: Path) -> None:
                 fatal.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    asyncio.run(run_until_told(House(home, home), Options(no_networks=True), checkpoint))
+    asyncio.run(run_until_told(House(home, home), Options(no_networks=not networks), checkpoint))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), networks="networks" in sys.argv[2:])

@@ -48,10 +48,12 @@ def filled(request: Request, names: dict[str, str]) -> Request:
 
 
 @asynccontextmanager
-async def house_with_bystander(micro_image: BuiltImage) -> AsyncIterator[tuple[House, str]]:
+async def house_with_bystander(micro_image: BuiltImage, *, networks: bool = False) -> AsyncIterator[tuple[House, str]]:
     """A house in which a machine runs that nobody touches; its process id."""
     async with a_furnished_house(micro_image) as house:
-        async with a_daemon(house) as daemon:
+        async with a_daemon(house, networks=networks) as daemon:
+            for operation in (await daemon.ask("GET", "/operations"))["items"]:
+                await daemon.ended(operation["id"])
             await daemon.do("POST", "/machines", {"spec": {"name": "bystander", "memory_mib": 128}})
         (pid,) = left_in(house)["processes"]
         yield house, pid
@@ -87,20 +89,30 @@ async def checkpoints_of(daemon: Daemon, scene: Scene, names: dict[str, str]) ->
 
 
 async def killed_at_every_step(
-    scene: Scene, house: House, bystander: str, names: Callable[[int], dict[str, str]]
+    scene: Scene,
+    house: House,
+    bystander: str,
+    names: Callable[[int], dict[str, str]],
+    on_host: Callable[[], object] | None = None,
 ) -> list[tuple[str, ...]]:
     """Play the scene once for each checkpoint, and die there; the checkpoints that were tried.
 
-    Who finishes one operation begins the next one, and dies of that.
+    Who finishes one operation begins the next one, and dies of that. `on_host` tells what there is on a host that may
+    have networks.
     """
-    empty, operation = left_in(house), ""
-    async with a_daemon(house) as daemon:
+
+    def left() -> tuple[object, object]:
+        return left_in(house), on_host and on_host()
+
+    networks = on_host is not None
+    empty, operation = left(), ""
+    async with a_daemon(house, networks=networks) as daemon:
         cells = await checkpoints_of(daemon, scene, names(0))
-        assert left_in(house) == empty
+        assert left() == empty
         if cells:
             operation = await _die(daemon, scene, names(1), cells[0])
     for cell, fatal in enumerate(cells, start=1):
-        async with a_daemon(house) as daemon:
+        async with a_daemon(house, networks=networks) as daemon:
             document = await daemon.ended(operation)
             assert document["state"] == "done", (fatal, document)
             if scene.runs:
@@ -108,7 +120,7 @@ async def killed_at_every_step(
             assert scene.result is None or document["result"] == scene.result, (fatal, document)
             assert (await daemon.ask("GET", "/machines/bystander"))["state"] == "running", fatal
             await clean_up(daemon, scene, names(cell))
-            assert left_in(house) == empty, fatal
+            assert left() == empty, fatal
             assert left_in(house)["processes"] == [bystander], fatal
             if cell < len(cells):
                 operation = await _die(daemon, scene, names(cell + 1), cells[cell])

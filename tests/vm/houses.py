@@ -95,11 +95,14 @@ def _reached(document: Any, stage: str) -> bool:
 
 
 @asynccontextmanager
-async def a_daemon(house: House) -> AsyncIterator[Daemon]:
-    """A daemon of this house, ready; it ends with the block, if not before."""
+async def a_daemon(house: House, *, networks: bool = False) -> AsyncIterator[Daemon]:
+    """A daemon of this house, ready; it ends with the block, if not before. With `networks` it makes such on its host.
+
+    That is then one of the test's own.
+    """
     with _ready_socket() as (address, ready), (house.home / "daemon.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.vm.daemon", str(house.home),
+            sys.executable, "-m", "tests.vm.daemon", str(house.home), *(("networks",) if networks else ()),
             cwd=ROOT, env={**os.environ, "NOTIFY_SOCKET": address}, stdout=log, stderr=log,
         )  # fmt: skip
         try:
@@ -189,12 +192,12 @@ def left_in(house: House) -> dict[str, list[str]]:
     }
 
 
-async def guest(house: House, *words: str) -> str:
-    """What the command says, on either stream; it must end well."""
+async def guest(house: House, *words: str, code: int = 0) -> str:
+    """What the command says, on either stream; it must end with that code."""
     process = await asyncio.create_subprocess_exec(
         "guest", *words, env={**os.environ, "GUESTHOUSE_HOME": str(house.home)}, cwd=ROOT,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    assert process.returncode == code, said.decode()
     return said.decode()

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.fileserver import File, Server, serving
+from tests.host.nets import left, on_a_host, outside
 from tests.imageserver import documents
 from tests.vm.deaths import Request, Scene, house_with_bystander, killed_at_every_step
 
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.host.images.built import BuiltImage
+from guesthouse.host.networks.local import clean
 from guesthouse.host.processes import run
 
 pytestmark = pytest.mark.vm
@@ -50,6 +52,8 @@ SNAPSHOT: Request = ("POST", "/machines/{m}/snapshots", {"name": "one"})
 SECOND: Request = ("POST", "/machines/{m}/snapshots", {"name": "two"})
 TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "memory_mib": 128})
 NO_TEMPLATE: Request = ("DELETE", "/templates/{t}", None)
+NETWORK: Request = ("POST", "/networks", {"name": "{n}", "ipv6": True})
+NO_NETWORK: Request = ("DELETE", "/networks/{n}", None)
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), LAUNCH),
     "machine.fork": Scene((), ("POST", "/machines/bystander/forks", {"name": "{m}"}), needs="bystander", runs="{m}"),
@@ -90,6 +94,9 @@ SCENES: dict[str, Scene] = {
     "image.delete": Scene((IMPORT,), NO_IMAGE, after=()),
     "template.create": Scene((), TEMPLATE, after=(NO_TEMPLATE,)),
     "template.delete": Scene((TEMPLATE,), NO_TEMPLATE, after=()),
+    "network.create": Scene((), NETWORK, after=(NO_NETWORK,)),
+    "network.change": Scene((NETWORK,), ("PATCH", "/networks/{n}", {"ipv6": False}), after=(NO_NETWORK,)),
+    "network.delete": Scene((NETWORK,), NO_NETWORK, after=()),
 }
 # A rename touches no host: there is no step to die at.
 NO_STEPS = {"machine.rename"}
@@ -103,7 +110,23 @@ def test_every_kind_has_its_scene() -> None:
     assert set(SCENES) == set(KINDS) - ELSEWHERE
 
 
-@pytest.mark.parametrize("kind", sorted(SCENES))
+ON_A_HOST_OF_THEIR_OWN = {kind for kind in SCENES if kind.startswith("network.")}
+
+
+@pytest.mark.parametrize("kind", sorted(ON_A_HOST_OF_THEIR_OWN))
+def test_killed_at_every_step_on_a_host_of_its_own(kind: str, micro_image: BuiltImage, tmp_path: Path) -> None:
+    async def look() -> None:
+        async with outside(), house_with_bystander(micro_image, networks=True) as (house, bystander):
+            try:
+                tried = await killed_at_every_step(SCENES[kind], house, bystander, lambda cell: {"n": f"n{cell}"}, left)
+            finally:
+                await clean(house)
+        assert {step for _, step, _ in tried} >= set(KINDS[kind].steps)
+
+    on_a_host(tmp_path, look)
+
+
+@pytest.mark.parametrize("kind", sorted(set(SCENES) - ON_A_HOST_OF_THEIR_OWN))
 async def test_killed_at_every_step(kind: str, micro_image: BuiltImage, tmp_path: Path) -> None:
     small = tmp_path / "small.qcow2"
     await run(["qemu-img", "create", "-q", "-f", "qcow2", str(small), "4M"])
