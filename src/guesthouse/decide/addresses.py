@@ -124,14 +124,15 @@ def check_pool(cidr: str) -> IPv4Network:
 
 def _block(cidr: str, field: str) -> IPv4Network:
     hint = "an address and the length of its prefix, like 10.1.0.0/24"
+    if "/" not in cidr:
+        raise Invalid(f"{cidr!r} is no block of addresses", field=field, value=cidr, hint=hint)
     try:
         block = ip_network(cidr, strict=False)
     except ValueError as error:
         raise Invalid(f"{cidr!r} is no block of addresses", field=field, value=cidr, hint=hint) from error
     if not isinstance(block, IPv4Network):
-        raise Invalid(
-            f"{cidr} is IPv6", field=field, value=cidr, hint="a block of IPv4; IPv6 ones are made by the house"
-        )
+        hint = "a block of IPv4; the house makes those of IPv6"
+        raise Invalid(f"{cidr} is IPv6", field=field, value=cidr, hint=hint)
     if str(block) != cidr:
         raise Invalid(f"{cidr} is not how this is written", field=field, value=cidr, hint=f"write {block}")
     for reserved, meaning in _RESERVED.items():
