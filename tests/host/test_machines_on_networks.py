@@ -20,7 +20,7 @@ from tests.host.timelines import Timeline, taken
 from guesthouse.decide.observed import Desired
 from guesthouse.host.local import LocalHost, open_host
 from guesthouse.host.networks.local import clean
-from guesthouse.model.machine import Deleting, NicSpec, Power, Stage
+from guesthouse.model.machine import Deleting, Forward, NicSpec, Power, Stage
 from guesthouse.model.network import NetworkMode
 
 pytestmark = pytest.mark.vm
@@ -54,6 +54,14 @@ def on(made: Made, number: int, desired: Desired) -> Desired:
     return replace(wanted, networks=(*others, made.wanted))
 
 
+def forwarded_to(made: Made, desired: Desired, forward: Forward) -> Desired:
+    """The machine when a port of the host is to lead to its only NIC, on that network."""
+    (asked,) = made.ports
+    made.ports[:] = [msgspec.structs.replace(asked, port=msgspec.structs.replace(asked.port, forwards=(forward,)))]
+    made.network = msgspec.structs.replace(made.network, generation=made.network.generation + 1)
+    return replace(changed(desired), networks=(made.wanted,))
+
+
 async def address_of(guest: Guest, nic: str = "eth0") -> str:
     said = await guest.run("sh", "-c", f"ip -4 -o address show {nic} | awk '{{print $4}}'")
     return said.strip().partition("/")[0]
@@ -75,6 +83,9 @@ def test_a_fork_of_a_template_lives_on_a_network(shelf: Shelf, tmp_path: Path) -
                 assert await address_of(guest) == "10.0.0.11"
                 assert await answers("10.0.0.11")
                 assert [lease.address for lease in host.networks.leases(nat.network)] == ["10.0.0.11"]
+                forwarding = forwarded_to(nat, alone, Forward(host_port=2222, guest_port=SSH))
+                assert await guest.want(forwarding) == ["apply-networks"]
+                assert (await ask(None, "127.0.0.1", 2222)).startswith("SSH-2.0-")
                 both = on(other, 1, alone)
                 assert await guest.want(both) == ["plug-nic"]
                 await guest.run("sh", "-c", "until ip -4 address show eth1 | grep -q inet; do sleep 0.1; done")
