@@ -117,7 +117,7 @@ class FakeMachines:
             boot_memory_mib=machine.spec.memory_mib,
             started_at=1.0,
             accelerator="tcg",
-            ssh_port=FIRST_PORT + pid - 1000,
+            ssh_port=0 if any(nic.network for nic in machine.spec.nics) else FIRST_PORT + pid - 1000,
             screen=f"/fake/{machine.id}/screen" if machine.spec.screen else "",
             forked=forked,
             layers={disk.id: disk.layer for disk in desired.disks},

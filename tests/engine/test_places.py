@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.engine.house import at_work, do, launch, with_image
-from tests.hosts import FakeHost
+from tests.hosts import FIRST_PORT, FakeHost
 
 from guesthouse.engine import intents
 from guesthouse.engine.engine import Engine
@@ -238,3 +238,23 @@ async def test_who_asks_for_metadata_is_known_by_network_and_address(store: SqlS
         assert await register.who(one.id, "") is None
         await do(street.engine, street.asker, intents.Delete(machine="web"))
         assert await register.who(one.id, "10.0.0.2") is None
+
+
+async def test_ssh_goes_where_the_host_reaches_a_machine(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        await street.network("shop", NetworkMode.PRIVATE, "10.1.0.0/24")
+        ssh = Forward(guest_port=22, host_port=40022)
+        await street.launch("web", NicSpec(network="back"))
+        await street.launch("db", NicSpec(network="shop"))
+        await street.launch("way", NicSpec(network="shop", forwards=(ssh,)))
+        await street.launch("user", NicSpec())
+        for name, host, port in (
+            ("web", "10.0.0.2", 22),
+            ("way", "127.0.0.1", 40022),
+            ("user", "127.0.0.1", FIRST_PORT + 3),
+        ):
+            access = await street.engine.inside.ssh(street.asker, name)
+            assert (access.host, access.port) == (host, port), name
+        with pytest.raises(Conflict, match=r"neither a port of this host .* nor an address"):
+            await street.engine.inside.ssh(street.asker, "db")
