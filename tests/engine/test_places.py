@@ -249,12 +249,9 @@ async def test_ssh_goes_where_the_host_reaches_a_machine(store: SqlStore) -> Non
         await street.launch("db", NicSpec(network="shop"))
         await street.launch("way", NicSpec(network="shop", forwards=(ssh,)))
         await street.launch("user", NicSpec())
-        for name, host, port in (
-            ("web", "10.0.0.2", 22),
-            ("way", "127.0.0.1", 40022),
-            ("user", "127.0.0.1", FIRST_PORT + 3),
-        ):
+        ways = {"web": ("10.0.0.2", 22), "way": ("127.0.0.1", 40022), "user": ("127.0.0.1", FIRST_PORT + 3)}
+        for name, way in ways.items():
             access = await street.engine.inside.ssh(street.asker, name)
-            assert (access.host, access.port) == (host, port), name
+            assert (access.host, access.port) == way, name
         with pytest.raises(Conflict, match=r"neither a port of this host .* nor an address"):
             await street.engine.inside.ssh(street.asker, "db")
