@@ -43,6 +43,11 @@ async def test_bash_completes_commands_and_machines(guest: Guest) -> None:
     await guest.ok("template create micro")
     await guest.ok("snapshot create web fresh")
     await guest.ok("snapshot create west later")
+    await guest.ok("network create lab")
+    await guest.ok("group create lab front")
+    assert await bash(guest, "guest", "network", "delete", "l") == ["lab"]
+    assert await bash(guest, "guest", "group", "rule", "a") == ["add"]
+    assert await bash(guest, "guest", "group", "rule", "add", "lab", "f") == ["front"]
     assert await bash(guest, "guest", "sta") == ["start"]
     assert await bash(guest, "guest", "start", "we") == ["web", "west"]
     assert await bash(guest, "guest", "start", "web", "wes") == ["west"]

@@ -205,6 +205,8 @@ NAT = NetworkMode.NAT
 FOR_THE_HOUSE: list[Intent] = [
     create("x", shared=True),
     create("x", NetworkMode.BRIDGE, link="br0"),
+    create("x", NAT, cidr="10.50.0.0/24"),
+    create("x", NetworkMode.HOST_ONLY, cidr="8.8.8.0/24"),
     asked.NetworkChange(network="lan", shared=True),
     asked.PoolAdd(cidr="198.51.100.0/24"),
     asked.PoolRemove(cidr="203.0.113.0/30"),

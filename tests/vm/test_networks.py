@@ -6,30 +6,29 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.host.nets import ip, left, on_a_host, outside
+from tests.host.nets import ask, ip, left, on_a_host, outside
 from tests.patience import PATIENCE_S
 from tests.vm.houses import Daemon, a_daemon, a_furnished_house, guest
 
 from guesthouse.formats import links
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.networks.local import clean
+from guesthouse.host.networks.namespace import Namespace
 from guesthouse.model.house import House
-from guesthouse.model.network import Port
-from guesthouse.store import open_store
 
 pytestmark = pytest.mark.vm
-ELASTIC = "203.0.113.49"
+ELASTIC, SSH = "203.0.113.49", 22
+GREETING = "SSH-2.0-"
 
 
 @contextlib.asynccontextmanager
-async def a_house_on_a_host(micro_image: BuiltImage) -> AsyncIterator[House]:
-    """A house whose networks go with the block."""
-    async with outside(), a_furnished_house(micro_image) as house:
+async def a_house_on_a_host(micro_image: BuiltImage) -> AsyncIterator[tuple[House, Namespace]]:
+    """A house whose networks go with the block, and what is outside of its host."""
+    async with outside() as there, a_furnished_house(micro_image) as house:
         try:
-            yield house
+            yield house, there
         finally:
             await clean(house)
 
@@ -40,24 +39,9 @@ async def until_ready(daemon: Daemon) -> None:
         assert (await daemon.ended(operation["id"]))["state"] == "done"
 
 
-@contextlib.asynccontextmanager
-async def a_port(house: House, network: dict[str, Any], machine: dict[str, Any]) -> AsyncIterator[Port]:
-    """A record of a NIC of a machine on a network, as long as the block lasts."""
-    port = Port(
-        id=machine["id"], project=machine["project"], network=network["id"], machine=machine["id"], name="web",
-        subnet=network["subnets"][0]["id"], number=1, mac="52:54:00:00:00:01", address="10.7.0.9",
-    )  # fmt: skip
-    async with open_store(f"sqlite:///{house.database}") as store:
-        async with store.write() as tx:
-            await tx.ports.insert(port)
-        yield port
-        async with store.write() as tx:
-            await tx.ports.delete(port.id)
-
-
 def test_networks_as_people_type_them(tmp_path: Path, micro_image: BuiltImage) -> None:
     async def look() -> None:
-        async with a_house_on_a_host(micro_image) as house:
+        async with a_house_on_a_host(micro_image) as (house, there):
             tag = links.tag_of(house.home.resolve())
             async with a_daemon(house, networks=True) as daemon:
                 await until_ready(daemon)
@@ -65,9 +49,7 @@ def test_networks_as_people_type_them(tmp_path: Path, micro_image: BuiltImage) -
                 assert "default  nat   ready  10.100.0.0/24  default.guest.internal  yes" in listed
                 assert f"gh{tag}-1" in left()
                 await guest(house, "network", "create", "lab", "--cidr", "10.7.0.0/24", "--ipv6")
-                await guest(house, "group", "create", "lab", "web")
-                await guest(house, "group", "rule", "add", "lab", "web", "tcp:80", "--from", "0.0.0.0/0")
-                await _lead_to_a_machine(house, daemon)
+                await _reach_a_machine(house, there)
                 await guest(house, "network", "set", "lab", "--ipv6", "no", "--mtu", "1400")
                 assert "mtu 1400" in ip("-o", "link", "show", f"gh{tag}-2")
                 await guest(house, "network", "delete", "lab", "--yes")
@@ -81,33 +63,47 @@ def test_networks_as_people_type_them(tmp_path: Path, micro_image: BuiltImage) -
     on_a_host(tmp_path, look)
 
 
-async def _lead_to_a_machine(house: House, daemon: Daemon) -> None:
-    """An elastic address, to a NIC and away again."""
+async def _reach_a_machine(house: House, there: Namespace) -> None:
+    """From outside by its elastic address, as long as that leads to it, and its group lets it."""
+    await guest(house, "group", "create", "lab", "web")
+    await guest(house, "group", "rule", "add", "lab", "web", "tcp:22", "--from", "203.0.113.0/24")
+    launch = (
+        "launch",
+        "micro",
+        "--name",
+        "web",
+        "--memory",
+        "128M",
+        "--nic",
+        "network=lab,address=10.7.0.9,groups=web",
+    )
+    await guest(house, *launch)
     await guest(house, "address", "pool", "add", "203.0.113.48/28")
     assert await guest(house, "address", "allocate") == f"{ELASTIC}\n"
-    await guest(house, "launch", "micro", "--name", "web", "--memory", "128M", "--no-start")
-    lab, web = await daemon.ask("GET", "/networks/lab"), await daemon.ask("GET", "/machines/web")
-    async with a_port(house, lab, web) as port:
-        await guest(house, "address", "attach", ELASTIC, "web", "--mac", port.mac)
-        assert f"{ELASTIC}  web      lab      {port.mac}" in await guest(house, "address", "list")
-        assert ELASTIC in ip("route")
-        assert ELASTIC in ip("neighbour", "show", "proxy")
-        assert f"web {port.mac} 10.7.0.9" in await guest(house, "network", "show", "lab")
-        refused = await daemon.client.delete("/networks/lab")
-        assert refused.json()["error"]["value"] == "web"
-        await guest(house, "address", "detach", ELASTIC)
-        assert ELASTIC not in ip("route") + ip("neighbour", "show", "proxy")
+    assert await ask(there, ELASTIC, SSH, denied=True) == ""
+    await guest(house, "address", "attach", ELASTIC, "web")
+    assert (await ask(there, ELASTIC, SSH)).startswith(GREETING)
+    assert f"{ELASTIC}  web      lab      " in await guest(house, "address", "list")
+    shown = await guest(house, "network", "show", "lab")
+    assert "leases:   10.7.0.9 until 20" in shown
+    assert "machines: web" in await guest(house, "group", "show", "lab", "web")
+    assert "used by web" in await guest(house, "network", "delete", "lab", "--yes", code=4)
+    await guest(house, "group", "rule", "remove", "lab", "web", "tcp:22", "--from", "203.0.113.0/24")
+    assert await ask(there, ELASTIC, SSH, denied=True) == ""
+    await guest(house, "group", "rule", "add", "lab", "web", "tcp:22-23", "--from", "203.0.113.100")
+    assert (await ask(there, ELASTIC, SSH)).startswith(GREETING)
+    await guest(house, "address", "detach", ELASTIC)
+    assert await ask(there, ELASTIC, SSH, denied=True) == ""
     await guest(house, "address", "release", ELASTIC, "--yes")
+    await guest(house, "delete", "web", "--yes")
 
 
 def test_what_others_take_away_comes_back(tmp_path: Path, micro_image: BuiltImage) -> None:
     async def look() -> None:
-        async with a_house_on_a_host(micro_image) as house:
-            tag = links.tag_of(house.home.resolve())
-            link = f"gh{tag}-1"
+        async with a_house_on_a_host(micro_image) as (house, _):
+            link = f"gh{links.tag_of(house.home.resolve())}-1"
             async with a_daemon(house, networks=True) as daemon:
                 await until_ready(daemon)
-                await guest(house, "network", "show", "default")
                 ip("link", "delete", link)
                 await until_there(link)
                 daemon.kill()

@@ -27,7 +27,9 @@ MAX_SUBNETS = 200
 INSIDE = "guest.internal"
 """Below it are the names of networks whose domain nobody said."""
 
-_HOUSE = IPv4Network("10.100.0.0/16")
+HOUSE = IPv4Network("10.100.0.0/16")
+"""Where networks that the host routes have their addresses unless its operator says others."""
+
 _PREFIXES, _POOL_PREFIXES = range(8, 31), range(16, 33)
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _RESERVED = {
@@ -155,6 +157,11 @@ def refuse_overlap(cidr: str, taken: Iterable[Block], subject: str) -> None:
             )
 
 
+def is_houses(cidr: str) -> bool:
+    """Whether a block is of those that the house gives to networks by itself."""
+    return IPv4Network(cidr).subnet_of(HOUSE)
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether two blocks of addresses have some in common."""
     first, second = ip_network(one, strict=False), ip_network(other, strict=False)
@@ -163,10 +170,10 @@ def overlap(one: str, other: str) -> bool:
 
 def free_block(taken: Collection[Block]) -> str:
     """The first /24 of the house's own block that overlaps nothing that is taken; raises `NoCapacity`."""
-    for block in _HOUSE.subnets(new_prefix=24):
+    for block in HOUSE.subnets(new_prefix=24):
         if not any(overlap(str(block), each.cidr) for each in taken):
             return str(block)
-    raise NoCapacity(f"no /24 of {_HOUSE} is free", field="cidr", hint="say which addresses the network is to have")
+    raise NoCapacity(f"no /24 of {HOUSE} is free", field="cidr", hint="say which addresses the network is to have")
 
 
 def make_subnet(plain: Subnet, *, ipv6: bool) -> Subnet:

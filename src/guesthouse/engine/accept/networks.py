@@ -3,7 +3,8 @@
 Rules
 -----
 1. A network is its project's; others may use a shared one, and cannot change it.
-2. What touches the host itself, or other projects, is for the operator of the house: mode bridge, shared networks.
+2. What touches the host itself, or other projects, is for the operator of the house: mode bridge, shared networks,
+   and which addresses outside of the house's own block the host routes.
 3. A change of a network that is ready is accepted while others wait: each is done in its turn.
 """
 
@@ -211,6 +212,11 @@ async def _first_subnet(desk: Desk, network: Network, intent: intents.NetworkCre
         cidr=intent.cidr or addresses.free_block(taken), gateway="", first=intent.first, last=intent.last,
     )  # fmt: skip
     subnet = addresses.make_subnet(plain, ipv6=network.ipv6)
+    if not desk.asker.house and not addresses.is_houses(subnet.cidr):
+        # The host, and with it everybody else here, would look for those addresses on this network alone.
+        hint = f"take some of {addresses.HOUSE}, name none for free ones, or take mode private"
+        said = f"only the operator of the house chooses which addresses lead to a network in mode {network.mode.value}"
+        raise Denied(said, field="cidr", value=subnet.cidr, hint=hint)
     addresses.refuse_overlap(subnet.cidr, taken, f"network {network.name}")
     return subnet
 
