@@ -34,7 +34,7 @@ check: $(VENV)/.ready  ## Lint, types, floors, and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q -m "not vm" --numprocesses 2 --dist worksteal
+	@$(BIN)/python -m pytest -q -m "not vm" --numprocesses 4 --dist worksteal
 
 test: setup  ## Everything: `check` and the tests with real machines
 	@SUDO="$(SUDO)" sh packaging/install-packages test
