@@ -48,7 +48,7 @@ def test_the_files_of_ports() -> None:
     made = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24", "fd00:1::/64")
     made.port(1)
     second = made.port(2)
-    made.ports[1] = replace(second, port=replace(second.port, machine="nat-1"), machine="nat-1")
+    made.ports[1] = replace(second, port=replace(second.port, machine="nat-1", name="nat-1"))
     assert port_files(made.wanted) == {
         1: PortFiles(
             "52:54:01:00:00:01,10.0.0.11,[fd00:1::b],nat-1\n",
