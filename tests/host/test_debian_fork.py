@@ -211,6 +211,16 @@ async def test_a_fork_that_ends_at_its_gate_boots_as_a_machine_of_its_own(debian
             assert said == [desired.machine.id.replace("-", ""), "ended", "deploy", "hello", "running"]
 
 
+async def test_broken_user_data_is_reported(debian_shelf: Shelf) -> None:
+    broken = changed(_desired(debian_shelf, "broken", COUNT + 2), spec={"user_data": "#cloud-config\nhostname: [web\n"})
+    async with open_host(debian_shelf.house) as host, configured(debian_shelf, host, broken) as guest:
+        observed = await host.machines.observe(guest.desired)
+        assert observed.process is not None
+        outcome = observed.process.outcome
+        assert outcome is not None
+        assert (outcome.ok, {failure.module for failure in outcome.failures}) == (False, {"user_data"})
+
+
 async def test_a_fork_that_is_forked_or_reboots_stays_who_it_is(debian_shelf: Shelf) -> None:
     questions = ("machine-id", "hostname", "host key", "cloud-init's instance")
     script = "\n".join([*(_OWN[question] for question in questions), _SAID["state"]])
