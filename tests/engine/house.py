@@ -28,13 +28,16 @@ async def at_work(
     *,
     boot_id: str = "boot-1",
     checkpoint: Checkpoint = never_stop,
-    default_network: bool = False,
+    networks: bool | None = None,
 ) -> AsyncIterator[tuple[Engine, Asker]]:
     """An engine, and the operator of the house in the default project.
 
-    Without `default_network` its host can have networks from now on only, so that none is made at the start.
+    `networks` tells whether its host can have such at the start. When not said it can if the house has one already, so
+    that none is made; afterwards it always can.
     """
-    host.network_facts.refused = None if default_network else NO_NETWORKS
+    async with store.read() as tx:
+        can = networks if networks is not None else bool(await tx.networks.scan())
+    host.network_facts.refused = None if can else NO_NETWORKS
     async with open_engine(store, host, HOUSE, Identity("local", boot_id), SystemRandom(), checkpoint) as engine:
         host.network_facts.refused = None
         yield engine, await engine.access.local()

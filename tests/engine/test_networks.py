@@ -126,14 +126,14 @@ async def test_one_that_the_host_cannot_have_leaves_nothing(store: Store) -> Non
 
 
 async def test_the_first_network_is_there_from_the_start(store: Store) -> None:
-    async with at_work(store, FakeHost(), default_network=True) as (engine, asker):
+    async with at_work(store, FakeHost(), networks=True) as (engine, asker):
         (view,) = await engine.networks.networks(asker)
         assert (view.network.name, view.network.mode, view.network.shared) == ("default", NetworkMode.NAT, True)
         for row in await engine.views.operations(asker, all=False):
             await ended(engine, asker, await engine.views.operation(asker, row.id))
         await do(engine, asker, create())
         await do(engine, asker, asked.NetworkDelete(network="default"))
-    async with at_work(store, FakeHost(), default_network=True) as (engine, asker):
+    async with at_work(store, FakeHost(), networks=True) as (engine, asker):
         assert [view.network.name for view in await engine.networks.networks(asker)] == ["lan"], "it was deleted"
 
 
@@ -145,6 +145,20 @@ async def test_where_there_can_be_none_there_is_none_and_it_is_said_why(store: S
         with pytest.raises(NoCapacity, match="user-mode networks alone") as refused:
             await engine.accept(asker, create())
         assert refused.value.hint == "become root"
+
+
+async def test_where_there_can_be_none_any_more_they_are_left_as_they_are(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await do(engine, asker, create())
+        network = (await shown(engine, asker)).network
+    host.networks.drifted[network.id] = "there is no link"
+    async with at_work(store, host, networks=False) as (engine, asker):
+        host.network_facts.refused = NO_NETWORKS
+        for intent in (asked.NetworkDelete(network="lan"), asked.GroupCreate(network="lan", name="web")):
+            with pytest.raises(NoCapacity):
+                await engine.accept(asker, intent)
+        assert host.networks.drifted, "nobody has looked"
 
 
 async def test_addresses_that_are_taken_are_not_chosen(store: Store) -> None:

@@ -85,7 +85,7 @@ async def open_engine(
         converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
         imaging = Imaging(store, board, random, owners.wake)
         works = Works(store, host.images, host.templates, host.disks, host.networks, board, checkpoint, imaging)
-        networks = Networks(store, host.networks, identity.host, owners.wake)
+        networks = Networks(store, host.networks, host.network_facts, identity.host, owners.wake)
         access = Access(store)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
         await _make_default_project(store, random)

@@ -36,6 +36,7 @@ class Networks:
 
     store: Store
     host: NetworkHost
+    facts: NetworkFacts
     here: str
     wake: Callable[[str], None]
     _to_look_at: set[str] = field(default_factory=set)
@@ -47,7 +48,9 @@ class Networks:
         self.wake(network)
 
     async def here_now(self) -> list[str]:
-        """The ids of this host's networks."""
+        """The ids of this host's networks; none where it can have none any more."""
+        if await self.facts.refusal() is not None:
+            return []
         async with self.store.read() as tx:
             return [network.id for network in await tx.networks.scan(host=self.here)]
 
@@ -66,10 +69,10 @@ class Networks:
         try:
             await self._keep(wanted, is_to_look=is_to_look)
             self._told.pop(subject, None)
-        except GuesthouseError as error:
-            if self._told.get(subject) != error.message:
+        except (GuesthouseError, OSError) as error:
+            if self._told.get(subject) != str(error):
                 log.warning("network.repair of %s: %s", wanted.network.name, error)
-            self._told[subject] = error.message
+            self._told[subject] = str(error)
             asyncio.get_running_loop().call_later(RETRY_S, self.look, subject)
 
     async def _load(self, subject: str) -> NetworkWanted | None:

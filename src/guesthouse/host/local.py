@@ -122,7 +122,7 @@ async def open_host(
     async with (
         asyncio.TaskGroup() as tasks,
         fenced(house, tasks) as fence,
-        open_networks(house, metadata=metadata, reached=reached) as local_networks,
+        open_networks(house, metadata=metadata, reached=reached, allowed=networks) as local_networks,
     ):
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
         runs = Runs(house.machines, tasks, feed)
@@ -138,7 +138,7 @@ async def open_host(
         settler = Settler(helpers, shelf, pool, reached)
         await helpers.sweep()
         hands = Hands(house, runs, files, starter, reverter, snapshotter, settler, shelf, pool)
-        network_facts = LocalNetworkFacts(local_networks, allowed=networks)
+        network_facts = LocalNetworkFacts(local_networks)
         background = [tasks.create_task(each) for each in (kvm.verdict(), pool.warm(), _look_at_logs(house, runs))]
         try:
             yield LocalHost(

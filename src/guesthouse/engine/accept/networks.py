@@ -91,6 +91,7 @@ async def change(desk: Desk, intent: intents.NetworkChange) -> Operation:
 
 async def delete(desk: Desk, intent: intents.NetworkDelete) -> Operation:
     """Remove a network that nobody uses."""
+    await refuse_without_networks(desk)
     network = await find(desk.tx.networks, desk.asker.project, "network", intent.network)
     if under_way := await desk.open_operations(network.id):
         raise Conflict(
@@ -150,7 +151,8 @@ async def own_network(desk: Desk, ref: str) -> Network:
 
 
 async def usable_network(desk: Desk, ref: str) -> Network:
-    """A network that the asker may use, its own or a shared one, ready."""
+    """A network that the asker may use, its own or a shared one, ready; raises `NoCapacity` where there are none."""
+    await refuse_without_networks(desk)
     return _ready(await find_network(desk.tx.networks, desk.asker.project, ref))
 
 
@@ -158,6 +160,7 @@ async def changing(
     desk: Desk, network: Network, *before: Former, fields: dict[str, object] | None = None, **result: str
 ) -> Operation:
     """Note that the host has work with a network, and open the operation, of the project that asked for it."""
+    await refuse_without_networks(desk)
     network = await touch(desk.tx, network, **(fields or {}))
     asked = msgspec.structs.replace(network, project=desk.asker.project)
     return await desk.open("network.change", asked, context=kept(*before, **result), generation=network.generation)
@@ -167,7 +170,7 @@ async def refuse_without_networks(desk: Desk) -> None:
     """Raise `NoCapacity` where this host can have no networks, with the reason of `guest host check`."""
     refused = await desk.networks.refusal()
     if refused is not None:
-        raise NoCapacity(f"this host can have no networks: {refused.found}", field="mode", hint=refused.fix)
+        raise NoCapacity(f"this host can have no networks: {refused.found}", field="network", hint=refused.fix)
 
 
 async def taken_blocks(desk: Desk) -> list[Block]:

@@ -19,15 +19,15 @@ _SWITCHED_OFF = Finding(
 
 
 class LocalNetworkFacts:
-    """Implements `ports.NetworkFacts`. Without `allowed` this house is to have no networks here."""
+    """Implements `ports.NetworkFacts`."""
 
-    def __init__(self, networks: LocalNetworks, *, allowed: bool = True) -> None:
-        self._networks, self._allowed = networks, allowed
+    def __init__(self, networks: LocalNetworks) -> None:
+        self._networks = networks
         self._can = False
 
     async def refusal(self) -> Finding | None:
         """Why this box can have no networks; None where it can, which stays so for the life of a daemon."""
-        if not self._allowed:
+        if not self._networks.allowed:
             return _SWITCHED_OFF
         refused = None if self._can else await findings.refusal()
         self._can = refused is None
@@ -35,7 +35,7 @@ class LocalNetworkFacts:
 
     async def check(self) -> Sequence[Finding]:
         """What ``guest host check`` tells of networks."""
-        return await findings.check(self._networks.host.table) if self._allowed else [_SWITCHED_OFF]
+        return await findings.check(self._networks.host.table) if self._networks.allowed else [_SWITCHED_OFF]
 
     async def addresses(self) -> HostAddresses:
         """Addresses that a network must not have, for they are somebody else's here."""

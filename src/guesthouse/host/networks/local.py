@@ -19,7 +19,7 @@ from guesthouse.host.networks.metadata import Listening
 from guesthouse.host.networks.namespace import Namespace
 from guesthouse.host.networks.site import Site
 from guesthouse.host.networks.watch import Watch
-from guesthouse.model.errors import Conflict, GuesthouseError
+from guesthouse.model.errors import Conflict, GuesthouseError, NoCapacity
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkWanted, Port
 from guesthouse.ports import MetadataDoor
@@ -29,9 +29,17 @@ _LOOK_AT_LOGS_S = 10.0
 
 
 class LocalNetworks:
-    """Implements `ports.NetworkHost`."""
+    """Implements `ports.NetworkHost`. Unless they are `allowed` here, nothing of the host is changed for them."""
 
-    def __init__(self, house: House, reached: Callable[[str], None], metadata: MetadataDoor | None = None) -> None:
+    def __init__(
+        self,
+        house: House,
+        reached: Callable[[str], None],
+        metadata: MetadataDoor | None = None,
+        *,
+        allowed: bool = True,
+    ) -> None:
+        self.allowed = allowed
         tag = links.tag_of(house.home.resolve())
         self.host = HostSide(tag, netfilter.table_of(house.home.resolve()), self._known)
         self._house, self._reached = house, reached
@@ -46,8 +54,9 @@ class LocalNetworks:
     async def apply(self, wanted: NetworkWanted) -> None:
         """Have the network as it is wanted, whatever there was; what is there already is left, and so are connections.
 
-        Raises `Conflict` or `Failed` where this box cannot have it, before anything has changed.
+        Raises `NoCapacity`, `Conflict` or `Failed` where this box cannot have it, before anything has changed.
         """
+        self._refuse_unless_allowed()
         if dnsmasq.is_served(wanted.network):
             nameserver.refuse_where_none_can_run()
         site = self._site(wanted.network)
@@ -70,6 +79,7 @@ class LocalNetworks:
 
     async def remove(self, network: Network) -> None:
         """Have no such network any more; there is none is as good."""
+        self._refuse_unless_allowed()
         site = self._site(network)
         async with site.lock:
             if self.watch is not None:
@@ -152,6 +162,11 @@ class LocalNetworks:
         """The networks that are known, by id."""
         return dict(self._sites)
 
+    def _refuse_unless_allowed(self) -> None:
+        if not self.allowed:
+            hint = "start the daemon without --no-networks"
+            raise NoCapacity("the networks of this house are switched off on this host", field="network", hint=hint)
+
     def _site(self, network: Network) -> Site:
         site = self._sites.get(network.id)
         if site is None:
@@ -178,17 +193,24 @@ def _nothing(point: str) -> None:
 
 @contextlib.asynccontextmanager
 async def open_networks(
-    house: House, *, metadata: MetadataDoor | None = None, reached: Callable[[str], None] = _nothing
+    house: House,
+    *,
+    metadata: MetadataDoor | None = None,
+    reached: Callable[[str], None] = _nothing,
+    allowed: bool = True,
 ) -> AsyncIterator[LocalNetworks]:
     """The networks of a house, watched as long as the block lasts. Whoever calls holds the house's lock.
 
     `metadata` answers machines on each of them, for as long. `reached` is called between the steps of `site.POINTS` and
-    `site.REMOVAL_POINTS`.
+    `site.REMOVAL_POINTS`. Unless they are `allowed` they are left as they are.
     """
     house.networks.mkdir(parents=True, exist_ok=True)
     house.networks.chmod(0o711)  # name servers pass through it
-    networks = LocalNetworks(house, reached, metadata)
+    networks = LocalNetworks(house, reached, metadata, allowed=allowed)
     networks.adopt()
+    if not allowed:
+        yield networks
+        return
     async with asyncio.TaskGroup() as tasks:
         networks.watch = watch = Watch(tasks, networks.hint)
         watch.attend_host()
