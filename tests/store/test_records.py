@@ -10,6 +10,7 @@ import pytest
 from tests.store import making
 
 from guesthouse.model import machine as m
+from guesthouse.model import network as n
 from guesthouse.model import resources as r
 from guesthouse.model.errors import Conflict
 from guesthouse.store import SqlStore
@@ -35,6 +36,43 @@ async def test_every_noun_comes_back_as_it_was_stored(store: SqlStore) -> None:
         ),
         "disks": making.disk(home.id, "web", format=m.DiskFormat.RAW, thin=False, machine=id(), template=id()),
         "machines": making.full_machine(home.id),
+        "networks": n.Network(
+            id=id(), **words, mode=n.NetworkMode.HOST_ONLY, number=3, shared=True, mtu=1400, ipv6=True, generation=9
+        ),
+        "subnets": n.Subnet(
+            id=id(),
+            **words,
+            network=id(),
+            number=2,
+            cidr="10.1.0.0/24",
+            gateway="10.1.0.1",
+            first="10.1.0.2",
+            last="10.1.0.9",
+            cidr6="fd00::/64",
+            gateway6="fd00::1",
+        ),
+        "groups": n.Group(
+            id=id(),
+            **words,
+            network=id(),
+            description="für alle",
+            rules=(n.Rule(id=id(), direction=n.Direction.OUT, protocol=n.Protocol.ICMP, first_port=-1, last_port=-1),),
+        ),
+        "ports": n.Port(
+            id=id(),
+            **words,
+            network=id(),
+            subnet=id(),
+            machine=id(),
+            mac="52:54:00:00:00:01",
+            number=7,
+            address="10.1.0.2",
+            groups=(id(), id()),
+            guarded=False,
+            forwards=(m.Forward(guest_port=80),),
+        ),
+        "elastics": n.Elastic(id=id(), project=home.id, address="203.0.113.7", network=id(), port=id()),
+        "pools": n.Pool(id=id(), cidr="203.0.113.0/28"),
         "operations": making.operation(
             home.id, percent=12.5, context={"a": [1, None, {"b": "c"}]}, error={"code": "failed"}, result={"x": 1.5}
         ),
