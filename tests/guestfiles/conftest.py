@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from guesthouse.guestfiles.micro.firstboot.sources import Seed, none
 class ScratchGuest(Guest):
     """`told` lists the programs that would have changed the machine; `answers` is what they say.
 
-    `kernel` lists what the kernel would have been asked for.
+    `kernel` lists what the kernel would have been asked for; a text in `refused` it refuses once.
     """
 
     def __init__(self, root: Path) -> None:
@@ -26,6 +27,7 @@ class ScratchGuest(Guest):
         self.told: list[tuple[list[str], bytes]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.kernel: list[tuple[object, ...]] = []
+        self.refused: list[str] = []
         me = f"{os.getuid()}:{os.getgid()}"
         self.write("/etc/passwd", f"root:x:{me}:root:/root:/bin/sh\n".encode())
         self.write("/etc/group", f"root:x:{os.getgid()}:\n".encode())
@@ -52,6 +54,9 @@ class ScratchGuest(Guest):
         super().folder(path, permissions, None)
 
     def tell(self, path: str, text: str) -> None:
+        if text in self.refused:
+            self.refused.remove(text)
+            raise OSError(errno.EINVAL, "Invalid argument")
         self.kernel.append(("told", path, text))
 
     def add_entropy(self, data: bytes, counted_bytes: int) -> None:

@@ -75,6 +75,23 @@ def test_what_comes_later_is_let_in_later_and_what_was_there_is_left_alone(slots
     assert slots.kernel == [HELD, *probed("virtio3", "virtio4")]
 
 
+def test_what_the_kernel_is_not_ready_for_is_let_in_with_the_next_event(slots: ScratchGuest) -> None:
+    devices = Plugged(slots)
+    for bus, name in ((1, "virtio3"), (2, "virtio4")):
+        fill(slots, bus)
+        come(slots, bus, name)
+    slots.refused = ["virtio3"]
+    devices.let_in()
+    assert slots.kernel == [HELD, *probed("virtio4")]
+    devices.let_in()
+    devices.let_in()
+    assert slots.kernel == [HELD, *probed("virtio4", "virtio3")]
+    slots.refused = ["virtio5"]
+    slots.folder(f"{VIRTIO}/devices/virtio5")
+    devices.let_go()
+    assert slots.kernel[3:] == [FREE, *probed("virtio3", "virtio4")]
+
+
 def test_nothing_stays_without_a_driver(slots: ScratchGuest) -> None:
     devices = Plugged(slots)
     come(slots, 1, "virtio2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,9 @@ from guesthouse.host.durable import read_end
 from guesthouse.host.machines.runs import Runs
 from guesthouse.model.errors import Conflict
 from guesthouse.ports import Console, GuestCommand, GuestResult
+
+# How long after a guest's first report its agent may come: seconds on a busy box, which is not known to be one.
+_AGENT_COMES_S = 20.0
 
 
 class LocalGuests:
@@ -55,10 +59,17 @@ class LocalGuestFiles:
 
 
 async def listening_agent(runs: Runs, machine: str) -> Agent:
-    """The agent of a machine; raises `Conflict` at once when nobody listens in the guest."""
+    """The agent of a machine; raises `Conflict` when nobody listens in the guest.
+
+    That is told at once, but for a guest that reports: its image has an agent, which may come a little later.
+    """
     run = await runs.find(machine)
     if run is None:
         raise Conflict("the machine does not run", subject=f"machine {machine}", hint="start it first")
+    if run.stages.reports:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGENT_COMES_S):
+                await run.agent_listens.wait()
     if not run.agent_listens.is_set():
         raise Conflict(
             "no guest agent listens in the machine",

@@ -36,11 +36,13 @@ class Plugged:
         self._waiting = self._waiting or self._full() - self._done
         if not all(self._has_come(address) for address in self._waiting):
             return
-        for address in sorted(self._waiting):
-            for name in self._virtio(address):
-                self._probe(name)
-        self._done |= self._waiting
-        self._waiting = set()
+        refused = {address for address in sorted(self._waiting) if not self._let_in(address)}
+        self._done |= self._waiting - refused
+        self._waiting = refused
+
+    def _let_in(self, address: str) -> bool:
+        """Whether all that lies there has been to its driver."""
+        return all(self._probe(name) for name in self._virtio(address))
 
     def let_go(self) -> None:
         """Let drivers take devices as they come, as ever, and what came just now."""
@@ -50,8 +52,13 @@ class Plugged:
             if not self.guest.exists(f"{_VIRTIO}/devices/{name}/driver"):
                 self._probe(name)
 
-    def _probe(self, name: str) -> None:
-        self.guest.tell(f"{_VIRTIO}/drivers_probe", name)
+    def _probe(self, name: str) -> bool:
+        """Whether the kernel gave it to its driver; it does not while it is still making it known itself."""
+        try:
+            self.guest.tell(f"{_VIRTIO}/drivers_probe", name)
+        except OSError:
+            return False
+        return True
 
     def _hold(self, hold: bool) -> None:
         self.guest.tell(f"{_VIRTIO}/drivers_autoprobe", "0" if hold else "1")
