@@ -18,6 +18,7 @@ import msgspec
 
 from guesthouse.decide.layers import layers_of
 from guesthouse.decide.observed import Observed
+from guesthouse.engine.described import columns
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
 from guesthouse.engine.snapshots import settle_no_more, want_as_seen
 from guesthouse.model.machine import Deleting, Machine, MachineSpec, Power
@@ -85,11 +86,7 @@ def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:
         "power": power,
         "spec": spec,
         "name": spec.name,
-        "vcpus": spec.vcpus,
-        "memory_mib": spec.memory_mib,
-        "nics": len(spec.nics),
-        "autostart": spec.autostart,
-        "address": next((nic.address for nic in spec.nics if nic.address), ""),
+        **columns(spec),
     }
 
 

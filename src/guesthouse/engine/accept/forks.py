@@ -11,10 +11,11 @@ from guesthouse.decide.validate import check_range
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import disk_name, insert_disk
-from guesthouse.engine.accept.machines import columns, desired
+from guesthouse.engine.accept.machines import desired
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import check_memory, check_project, check_space, refuse_taken_name
 from guesthouse.engine.accept.snapshots import keep, ready_disks, ready_snapshot
+from guesthouse.engine.described import columns
 from guesthouse.engine.forks import FromSource
 from guesthouse.engine.undo import Touched, kept, kept_state
 from guesthouse.model.errors import Conflict

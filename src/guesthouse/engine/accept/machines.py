@@ -23,6 +23,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_ports,
 )
 from guesthouse.engine.accept.templates import fitting
+from guesthouse.engine.described import columns, sizes
 from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
@@ -232,7 +233,7 @@ async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: T
 
 async def check_growth(desk: Desk, machine: Machine, spec: MachineSpec) -> None:
     """Raise unless the project may have what the machine would have more, and the ports that it would are free."""
-    more = {name: value - getattr(machine, name) for name, value in _sizes(spec).items()}
+    more = {name: value - getattr(machine, name) for name, value in sizes(spec).items()}
     await check_project(desk, **more)
     mine = tuple(forward for nic in machine.spec.nics for forward in nic.forwards)
     await refuse_taken_ports(desk, spec.nics, mine)
@@ -243,22 +244,6 @@ async def _respec(
 ) -> Operation:
     spec = await take_places(desk, machine.id, spec)
     return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
-
-
-def columns(spec: MachineSpec) -> dict[str, Any]:
-    """What of a description is kept as scalar columns too."""
-    sizes = _sizes(spec)
-    return {
-        "vcpus": sizes["vcpus"],
-        "memory_mib": sizes["memory_mib"],
-        "nics": sizes["nics"],
-        "autostart": spec.autostart,
-        "address": next((nic.address for nic in spec.nics if nic.address), ""),
-    }
-
-
-def _sizes(spec: MachineSpec) -> dict[str, int]:
-    return {"vcpus": spec.vcpus, "memory_mib": spec.memory_mib, "nics": len(spec.nics)}
 
 
 async def _refuse_snapshots(desk: Desk, machine: Machine) -> None:

@@ -10,6 +10,8 @@ Rules
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from guesthouse.decide.addresses import address6, lowest_free
@@ -82,10 +84,7 @@ async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Net
         )
     )
     await _touch(desk, network)
-    subnet_name = subnet.name if subnet else ""
-    return msgspec.structs.replace(
-        nic, network=network.name, subnet=subnet_name, address=address, groups=tuple(groups), forwards=forwards
-    )
+    return _described(nic, network, subnet, address=address, groups=tuple(groups), forwards=forwards)
 
 
 async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Port) -> NicSpec:
@@ -100,10 +99,12 @@ async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Por
     if any(getattr(port, field) != value for field, value in said.items()):
         await desk.tx.ports.update(port.id, {}, **said)
         await _touch(desk, network)
-    subnet_name = subnet.name if subnet else ""
-    return msgspec.structs.replace(
-        nic, network=network.name, subnet=subnet_name, address=port.address, groups=tuple(groups), forwards=forwards
-    )
+    return _described(nic, network, subnet, address=port.address, groups=tuple(groups), forwards=forwards)
+
+
+def _described(nic: NicSpec, network: Network, subnet: Subnet | None, **place: Any) -> NicSpec:
+    """The NIC with its place in the words of a description."""
+    return msgspec.structs.replace(nic, network=network.name, subnet=subnet.name if subnet else "", **place)
 
 
 async def _touch(desk: Desk, network: Network) -> None:

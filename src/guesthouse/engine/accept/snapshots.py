@@ -9,9 +9,10 @@ import msgspec
 from guesthouse.decide.layers import layers_of, with_layer
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.machines import check_growth, columns, desired
+from guesthouse.engine.accept.machines import check_growth, desired
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import check_memory, check_space
+from guesthouse.engine.described import columns
 from guesthouse.engine.readings import refuse_read_snapshot
 from guesthouse.engine.resolve import find_snapshot
 from guesthouse.engine.snapshots import disks_of, forget_node, tidy

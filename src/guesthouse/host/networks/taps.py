@@ -17,6 +17,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from guesthouse.host.networks.namespace import Namespace, apart, read_sysctl, write_sysctl
@@ -55,7 +56,7 @@ def open_tap(namespace: Namespace, place: Place) -> int:
 
 def idle_tap() -> int:
     """A descriptor of a TAP that leads nowhere, of the same kind; it has a namespace of its own."""
-    return apart(_make_idle)
+    return apart(lambda: _open("tap0"))
 
 
 def open_vhost() -> int | None:
@@ -66,23 +67,20 @@ def open_vhost() -> int | None:
 
 
 def _make(place: Place) -> int:
-    descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        _attach(descriptor, place.tap)
+    def settle() -> None:
         # Whatever is inside the namespace speaks through the bridge, never by an address of the TAP's own.
         if read_sysctl(_DISABLE_IPV6.format(place.tap)) is not None:
             write_sysctl(_DISABLE_IPV6.format(place.tap), "1")
         _connect(place)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+
+    return _open(place.tap, settle)
 
 
-def _make_idle() -> int:
+def _open(tap: str, settle: Callable[[], None] = lambda: None) -> int:
     descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _attach(descriptor, "tap0")
+        _attach(descriptor, tap)
+        settle()
     except BaseException:
         os.close(descriptor)
         raise
