@@ -501,3 +501,6 @@ class FakeKeys:
 
     def private_path(self, project: str) -> str:
         return f"/fake/keys/{project}"
+
+    async def secret(self) -> bytes:
+        return b"nobody knows"

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
+from guesthouse.model.dialect import AccessKey, DoorRecord, Tag
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.network import Elastic, Group, Network, NetworkWanted, Pool, Port, Subnet
 from guesthouse.model.resources import (
@@ -233,12 +234,15 @@ class HostFacts(Protocol):
 
 
 class HouseKeys(Protocol):
-    """The house's own SSH key pair for each project: how `guest shell` enters."""
+    """What the house keeps to itself: an SSH key pair for each project, by which `guest shell` enters, and a secret."""
 
     async def public(self, project: str) -> str:
         """The public key line; made at the first call."""
 
     def private_path(self, project: str) -> str: ...
+
+    async def secret(self) -> bytes:
+        """Of which the secrets of access keys are made; made at the first call."""
 
 
 class Host(Protocol):
@@ -337,6 +341,12 @@ class Transaction(Protocol):
     def elastics(self) -> Table[Elastic, Elastic]: ...
     @property
     def pools(self) -> Table[Pool, Pool]: ...
+    @property
+    def access_keys(self) -> Table[AccessKey, AccessKey]: ...
+    @property
+    def door_records(self) -> Table[DoorRecord, DoorRecord]: ...
+    @property
+    def tags(self) -> Table[Tag, Tag]: ...
     @property
     def operations(self) -> Table[Operation, OperationRow]: ...
     @property

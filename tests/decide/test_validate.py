@@ -49,7 +49,7 @@ def test_a_good_one_passes() -> None:
         ("forwards", {"nics": (NicSpec(forwards=(Forward(guest_port=1), Forward(guest_port=1))),)}),
         ("ssh_keys", {"ssh_keys": ("ssh-ed25519 nonsense",)}),
         ("labels", {"labels": {"": "x"}}),
-        ("labels", {"labels": {"a": "x" * 256}}),
+        ("labels", {"labels": {"a": "x" * 257}}),
         ("user_data", {"user_data": "#cloud-config\na: [1"}),
         ("user_data", {"user_data": "#cloud-config\n- a\n"}),
         ("user_data", {"user_data": "hostname: web\n"}),

@@ -31,7 +31,9 @@ MAX_NICS = 8
 MAX_USER_DATA_BYTES = 512 * 1024
 
 _MAC = re.compile(r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")
-_LABEL_KEY = re.compile(r"^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,62})$")
+# Clouds call them tags, and take nearly all letters there are.
+_LABEL_KEY = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+MAX_LABEL_TEXT = 256
 _KEY_TYPES = (
     "ssh-ed25519",
     "ssh-rsa",
@@ -54,12 +56,12 @@ def check_spec(spec: MachineSpec) -> None:
     for key in spec.ssh_keys:
         check_public_key(key, "ssh_keys")
     for name, text in spec.labels.items():
-        if not _LABEL_KEY.match(name) or len(text) > 255:
+        if not _LABEL_KEY.fullmatch(name) or len(text) > MAX_LABEL_TEXT:
             raise Invalid(
                 f"label {name!r} is not a label",
                 field="labels",
                 value=f"{name}={text}",
-                hint="a name of letters, digits, '.', '_', '/', '-' (63 at most) and a value up to 255 characters",
+                hint=f"a name of 1 to 128 characters and a text of {MAX_LABEL_TEXT} at most",
             )
 
 

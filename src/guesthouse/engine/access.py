@@ -1,7 +1,9 @@
-"""Who asks: the operator of the house over its own socket, or the bearer of a project's token."""
+"""Who asks: the operator of the house over its own socket, the bearer of a token, or who signs with an access key."""
 
 from __future__ import annotations
 
+import base64
+import hmac
 from dataclasses import dataclass
 
 from guesthouse.engine.accept.tenants import DEFAULT_PROJECT, digest_of
@@ -9,7 +11,9 @@ from guesthouse.engine.intents import Asker
 from guesthouse.model.errors import Denied, NotFound
 from guesthouse.model.names import is_id
 from guesthouse.model.resources import Project, Role
-from guesthouse.ports import Store, Transaction
+from guesthouse.ports import HouseKeys, Store, Transaction
+
+_SECRET_LETTERS = 40
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,20 @@ class Access:
     """From credentials to an `Asker`."""
 
     store: Store
+    keys: HouseKeys
+
+    async def signer(self, key: str) -> tuple[Asker, str]:
+        """Who signs with the access key of this name, and its secret; raises `Denied` where there is none."""
+        async with self.store.read() as tx:
+            found = await tx.access_keys.select(name=key)
+        if not found:
+            raise Denied("the access key is not known", field="key", hint="`guest ec2 credentials` tells the project's")
+        return Asker(found[0].project, found[0].role), await self.secret(key)
+
+    async def secret(self, key: str) -> str:
+        """The secret of an access key: 240 bits that only the house can make of its name."""
+        digest = hmac.digest(await self.keys.secret(), f"access key {key}".encode(), "sha256")
+        return base64.b64encode(digest).decode()[:_SECRET_LETTERS]
 
     async def local(self, project: str = "") -> Asker:
         """The operator of the house, working in `project` (name or id; the default one if not said)."""

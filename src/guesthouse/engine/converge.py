@@ -39,7 +39,7 @@ from guesthouse.engine.forks import (
     with_source,
 )
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
-from guesthouse.engine.leaving import forget_disks, leave_places, release_disks
+from guesthouse.engine.leaving import end_records, forget_disks, leave_places, release_disks
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import readings
@@ -289,6 +289,7 @@ class Converge:
             for row in await tx.snapshots.scan(machine=machine.id):
                 await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
+            await end_records(tx, machine, operation)
             left = await leave_places(tx, machine, None)
             await release(tx, machine)
             alone = await relatives(tx, machine)

@@ -28,6 +28,7 @@ from guesthouse.engine.network_views import NetworkViews
 from guesthouse.engine.networks import Networks, make_default_network
 from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
+from guesthouse.engine.stock import Stocktaking
 from guesthouse.engine.views import Views
 from guesthouse.engine.works import Works
 from guesthouse.model.house import House
@@ -44,6 +45,7 @@ class Engine:
     accept: Accept
     views: Views
     networks: NetworkViews
+    stock: Stocktaking
     inside: Inside
     access: Access
     host: HostFacts
@@ -86,7 +88,7 @@ async def open_engine(
         imaging = Imaging(store, board, random, owners.wake)
         works = Works(store, host.images, host.templates, host.disks, host.networks, board, checkpoint, imaging)
         networks = Networks(store, host.networks, host.network_facts, identity.host, owners.wake)
-        access = Access(store)
+        access = Access(store, host.keys)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
         await _make_default_project(store, random)
         await _autostart(store, identity)
@@ -108,6 +110,7 @@ async def open_engine(
                 accept=accept,
                 views=Views(store, board, host.disks),
                 networks=NetworkViews(store, host.network_facts),
+                stock=Stocktaking(store),
                 inside=Inside(store, host.guests, host.files, host.keys),
                 access=access,
                 host=host.facts,

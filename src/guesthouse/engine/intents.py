@@ -321,8 +321,11 @@ class TokenDelete(Intent, frozen=True, kw_only=True):
 
 
 class KeyAdd(Intent, frozen=True, kw_only=True):
+    """Add an SSH key. One `on_request` is given to those machines alone that name it."""
+
     name: str
     public: str
+    on_request: bool = False
 
 
 class KeyDelete(Intent, frozen=True, kw_only=True):

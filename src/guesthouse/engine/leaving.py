@@ -1,11 +1,11 @@
-"""What a machine has no more, or leaves behind: its disks, and its places on networks."""
+"""What a machine has no more, or leaves behind: its disks, its places on networks, what doors keep of it."""
 
 from __future__ import annotations
 
 from guesthouse.decide.observed import Observed
 from guesthouse.engine.wanted import touch
 from guesthouse.model.machine import Deleting, Machine
-from guesthouse.model.resources import DiskState
+from guesthouse.model.resources import DiskState, Operation
 from guesthouse.ports import Transaction
 
 
@@ -50,3 +50,13 @@ async def forget_disks(tx: Transaction, machine: Machine) -> None:
             await tx.disks.delete(disk.id)
         else:
             await tx.disks.update(disk.id, {}, machine="")
+
+
+async def end_records(tx: Transaction, machine: Machine, operation: Operation | None) -> None:
+    """Note when the machine went, where a door keeps something of it: clouds show what has ended for a while.
+
+    Where it went since its launch failed, the record has that error.
+    """
+    for record in await tx.door_records.select(subject=machine.id):
+        error = {"error": operation.error} if operation is not None and operation.error else {}
+        await tx.door_records.update(record.id, {}, gone_at=await tx.now(), document={**record.document, **error})

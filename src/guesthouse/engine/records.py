@@ -40,7 +40,7 @@ async def load_desired(tx: Transaction, machine: Machine) -> Desired:
     below = {disk.image for disk in (*attached.values(), *aside) if disk.image}
     images = tuple([found for id in sorted(below) if (found := await tx.images.get(id)) is not None])
     leaving = tuple(disk for disk in attached.values() if disk.state is DiskState.DELETING)
-    keys = tuple(key.public for key in await tx.keys.select(project=machine.project))
+    keys = tuple(key.public for key in await tx.keys.select(project=machine.project, on_request=False))
     project = await tx.projects.get(machine.project)
     template = await tx.templates.get(machine.template) if machine.template else None
     source = await source_of(tx, machine)

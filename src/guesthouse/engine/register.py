@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from guesthouse.catalog import places as catalog
 from guesthouse.model.machine import Bus, Machine
 from guesthouse.model.metadata import Asked, AskedDisk, AskedGroup, AskedKey, AskedNic
 from guesthouse.model.network import Network, Port
 from guesthouse.ports import Changes, HouseKeys, Store, Transaction
 
-REGION = ZONE = "local"
+REGION, ZONE = catalog.REGION, catalog.ZONE
 """Where machines are that are nowhere in particular; no cloud's program takes an empty word."""
 _DEVICES = {Bus.VIRTIO: "vd", Bus.SCSI: "sd", Bus.IDE: "sd"}
 
@@ -52,7 +53,7 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
     by_mac = {port.mac: port for port in await tx.ports.select(machine=machine.id)}
     places = [await _place(tx, by_mac[nic.mac]) for nic in spec.nics if nic.mac in by_mac]
     networks = {nic.network: network for nic, network in places}
-    keys = await tx.keys.select(project=machine.project)
+    keys = await tx.keys.select(project=machine.project, on_request=False)
     return Asked(
         machine=machine.id,
         name=machine.name,

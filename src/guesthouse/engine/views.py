@@ -6,7 +6,7 @@ Lists read scalar columns only. Waiting is for an event, with a limit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from guesthouse.engine.progress import EVERYTHING, Board, Listener, end_of
 from guesthouse.engine.records import used_by
 from guesthouse.engine.resolve import find, find_image, find_operation
 from guesthouse.engine.snapshot_views import SnapshotsView, SnapshotView, snapshot_of, snapshots_of
-from guesthouse.model.errors import NotFound
+from guesthouse.model.dialect import AccessKey
+from guesthouse.model.errors import NotFound, from_dict
 from guesthouse.model.machine import Machine, MachineRow, Power, Stage, State
 from guesthouse.model.resources import (
     ENDED,
@@ -30,6 +31,7 @@ from guesthouse.model.resources import (
     OperationRow,
     Project,
     Quota,
+    Role,
     Template,
     TemplateRow,
     Token,
@@ -183,6 +185,18 @@ class Views:
             tokens = await tx.tokens.select(project=asker.project)
         return [msgspec.structs.replace(token, digest="") for token in tokens]
 
+    async def access_keys(self, asker: Asker) -> list[AccessKey]:
+        async with self.store.read() as tx:
+            return await tx.access_keys.select(project=asker.project)
+
+    async def access_key(self, asker: Asker, name: str) -> AccessKey:
+        """The project's access key of this name or id; nobody is shown one of a higher role than the own."""
+        ranks = list(Role)
+        for key in await self.access_keys(asker):
+            if name in (key.name, key.id) and ranks.index(key.role) <= ranks.index(asker.role):
+                return key
+        raise NotFound(f"there is no access key {name!r}", subject=f"access key {name}", field="access_key", value=name)
+
     async def projects(self, asker: Asker) -> list[Project]:
         """All projects for the operator of the house, the own one for anyone else."""
         async with self.store.read() as tx:
@@ -214,6 +228,19 @@ class Views:
             if operation.state not in ENDED:
                 await end.wait(wait_s)
         return await self.operation(asker, operation.id)
+
+    async def ended(self, asker: Asker, accepted: Iterable[object], *, wait_s: float) -> None:
+        """Wait for the ends of operations among what was accepted; raises the error of one that came to nothing.
+
+        What takes longer goes on.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
+        for each in accepted:
+            if isinstance(each, Operation):
+                operation = await self.wait_end(asker, each, wait_s=max(0.0, deadline - clock()))
+                if operation.error:
+                    raise from_dict(operation.error)
 
     async def wait_operation(self, asker: Asker, ref: str, *, after: str, wait_s: float) -> Operation:
         """The operation, as soon as its stamp is not `after`, or time is over. Its end is told at once."""

@@ -1,19 +1,22 @@
-"""The house's own SSH key pair for each project: how `guest shell` enters a machine.
+"""What the house keeps to itself: an SSH key pair for each project, by which `guest shell` enters, and a secret.
 
-A pair is made at the first need, in files that only the daemon's user may read; a private key never leaves them.
+Each is made at the first need, in files that only the daemon's user may read; none leaves the house.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 from guesthouse.host.durable import write_whole
 from guesthouse.host.sshkeys import make_pair, public_half
 
+_SECRET, _SECRET_BYTES = "secret", 32
+
 
 class HouseKeyring:
-    """Key pairs in a folder: ``PROJECT`` and ``PROJECT.pub``, as ssh-keygen would leave them."""
+    """Key pairs in a folder: ``PROJECT`` and ``PROJECT.pub``, as ssh-keygen would leave them; and ``secret``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,6 +33,18 @@ class HouseKeyring:
     def private_path(self, project: str) -> str:
         """Where the private key lies, in OpenSSH's form."""
         return str(self._folder / project)
+
+    async def secret(self) -> bytes:
+        """Of which the secrets of access keys are made: who removes it makes all access keys worth nothing."""
+        async with self._making:
+            return await asyncio.to_thread(self._ensure_secret)
+
+    def _ensure_secret(self) -> bytes:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / _SECRET
+        if not path.exists():
+            write_whole(path, secrets.token_bytes(_SECRET_BYTES))
+        return path.read_bytes()
 
     def _ensure(self, project: str) -> str:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -81,6 +81,11 @@ class House:
         return self.home / "metadata"
 
     @property
+    def doors(self) -> Path:
+        """Which doors of clouds are open, and where."""
+        return self.home / "doors.json"
+
+    @property
     def keys(self) -> Path:
         """One SSH key pair a project, named by the project's id: how `guest shell` enters."""
         return self.home / "keys"

@@ -128,10 +128,11 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A machine as a person describes it."""
+    """A machine as a person describes it. `type` is a cloud's name of its size, empty where it is none of a cloud's."""
 
     name: str
     image: str = ""
+    type: str = ""
     vcpus: int = 1
     memory_mib: int = 512
     firmware: Firmware = Firmware.AUTO

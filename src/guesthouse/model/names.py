@@ -4,7 +4,7 @@ Rules
 -----
 1. A machine's name is a DNS label (RFC 1123): it becomes the guest's hostname and its name in DNS. Other
    resources follow the same rule, so that every name can be typed, completed and put in a path or a URL;
-   images may have dots and colons too (``debian:12``).
+   images may have dots and colons too (``debian:12``), and keys all that can be typed (``MyKeyPair``).
 2. A name is unique in its project and kind. An id is unique everywhere and never used again: a UUID.
 3. Whoever names a thing in a request may write its name or its id. A name may therefore not look like an id.
 """
@@ -19,6 +19,7 @@ from guesthouse.model.errors import Invalid
 
 _LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _IMAGE = re.compile(r"^[a-z0-9][a-z0-9.:_-]{0,62}$")
+_TYPED = re.compile(r"^[!-~]([ -~]{0,253}[!-~])?$")
 _ID = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 
 _FIRST = (
@@ -35,20 +36,21 @@ _SECOND = (
 
 def check_name(name: str, what: str) -> str:
     """Return `name` if it may name a `what`; raises `Invalid` with the rule that it breaks."""
-    pattern = _IMAGE if what == "image" else _LABEL
+    pattern, rule = _RULES.get(what, (_LABEL, _LABEL_RULE))
     if _ID.match(name):
         reason = "looks like an id"
     elif not pattern.match(name):
         reason = "is not a name"
     else:
         return name
-    rule = "lower-case letters, digits and '-'" + (", '.', ':', '_'" if what == "image" else "")
-    raise Invalid(
-        f"{what} name {name!r} {reason}",
-        field="name",
-        value=name,
-        hint=f"use {rule}, at most 63 characters, a letter or digit at both ends",
-    )
+    raise Invalid(f"{what} name {name!r} {reason}", field="name", value=name, hint=f"use {rule}")
+
+
+_LABEL_RULE = "lower-case letters, digits and '-', at most 63 characters, a letter or digit at both ends"
+_RULES = {
+    "image": (_IMAGE, _LABEL_RULE.replace("'-'", "'-', '.', ':', '_'", 1)),
+    "key": (_TYPED, "letters, digits and signs of ASCII, at most 255, and no space at the ends"),
+}
 
 
 def generate_name(random: Random) -> str:

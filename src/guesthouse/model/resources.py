@@ -56,13 +56,14 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """An SSH public key of a project, given to every machine launched afterwards."""
+    """An SSH public key of a project, given to every machine launched afterwards, or only `on_request`."""
 
     id: str
     project: str
     name: str
     public: str
     fingerprint: str
+    on_request: bool = False
     created_at: float = 0.0
 
 

@@ -6,7 +6,7 @@ Rules
    anything else is a JSON document in a text column. A column is nullable where its scalar may be None.
 2. `seq` is the table's own: records lie and come in the order in which they were added.
 3. What a struct cannot say stands in the noun's row: unique columns, indexes, foreign keys.
-4. A project that still has anything but tokens and keys cannot go; those go with it.
+4. A project that still has anything but tokens, keys, tags and what doors keep cannot go; those go with it.
    Operations and events are history and outlive what they tell of, so they refer to nothing.
 5. The time is the database's, in seconds since the epoch (`epoch_now`), never this process's.
 6. A change here needs a migration; a test compares the two.
@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from guesthouse.model.dialect import AccessKey, DoorRecord, Tag
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.model.resources import (
@@ -159,6 +160,16 @@ ELASTICS = _noun(
     unique=(("address",),),
 )
 POOLS = _noun("pool", Pool, Pool, unique=(("cidr",),))
+ACCESS_KEYS = _noun("access_key", AccessKey, AccessKey, _of_project("CASCADE"), unique=(("name",),))
+DOOR_RECORDS = _noun(
+    "door_record",
+    DoorRecord,
+    DoorRecord,
+    _of_project("CASCADE"),
+    sa.Index(None, "subject"),
+    unique=(("project", "door", "kind", "name"),),
+)
+TAGS = _noun("tag", Tag, Tag, _of_project("CASCADE"), sa.Index(None, "project"), unique=(("subject", "name"),))
 OPERATIONS = _noun(
     "operation",
     Operation,

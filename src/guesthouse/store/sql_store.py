@@ -36,6 +36,9 @@ class SqlTransaction:
         self.ports = RecordTable(schema.PORTS, session)
         self.elastics = RecordTable(schema.ELASTICS, session)
         self.pools = RecordTable(schema.POOLS, session)
+        self.access_keys = RecordTable(schema.ACCESS_KEYS, session)
+        self.door_records = RecordTable(schema.DOOR_RECORDS, session)
+        self.tags = RecordTable(schema.TAGS, session)
         self.operations = RecordTable(schema.OPERATIONS, session)
         self.events = SqlEventLog(session)
         self._session = session

@@ -3,20 +3,22 @@
 Rules
 -----
 1. One row an intent: the role it needs, and the function that accepts it.
-2. Nothing is written unless everything is; a refusal leaves no trace.
+2. Nothing is written unless everything is; a refusal leaves no trace. Several intents can be asked as one.
 3. The owner of the subject is woken after the commit, never before; so is who waits for what ended by it.
+4. A rehearsal finds out all that an asker would be told, and writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from guesthouse.engine import intents, network_intents
+from guesthouse.engine import door_intents, intents, network_intents
 from guesthouse.engine.accept import (
     addresses,
+    dialect,
     disks,
     forks,
     groups,
@@ -30,9 +32,13 @@ from guesthouse.engine.accept import (
     tenants,
 )
 from guesthouse.engine.accept.desk import Desk
+from guesthouse.engine.accept.pieces import Made, Rehearsed, accept_piece, made_before, remember
 from guesthouse.engine.accept.tenants import NewToken, Removed
+from guesthouse.engine.door_intents import Piece
+from guesthouse.engine.door_intents import Token as Once
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.progress import Board
+from guesthouse.model.dialect import AccessKey, DoorRecord
 from guesthouse.model.errors import Denied
 from guesthouse.model.network import Elastic, Pool
 from guesthouse.model.resources import Key, Operation, Project, Role, Snapshot, Token
@@ -40,16 +46,20 @@ from guesthouse.ports import HostFacts, NetworkFacts, Store
 
 __all__ = ["INTENTS", "Accept", "Accepted", "IntentRow", "NewToken", "Removed"]
 
-Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed | Elastic | Pool
+Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed | Elastic | Pool | AccessKey | DoorRecord
 
 
 @dataclass(frozen=True)
 class IntentRow:
-    """Who may ask it, and how it is accepted. `house_only` is for the operator of the whole house."""
+    """Who may ask it, and how it is accepted. `house_only` is for the operator of the whole house.
+
+    `native` intents can be asked at the house's own door, too.
+    """
 
     role: Role
     accept: Callable[[Desk, Any], Awaitable[Accepted]]
     house_only: bool = False
+    native: bool = True
 
 
 INTENTS: dict[type[Intent], IntentRow] = {
@@ -103,6 +113,12 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.OperationCancel: IntentRow(Role.OPERATOR, operations.cancel),
     intents.KeyAdd: IntentRow(Role.OPERATOR, tenants.key_add),
     intents.KeyDelete: IntentRow(Role.OPERATOR, tenants.key_delete),
+    door_intents.AccessKeyCreate: IntentRow(Role.ADMIN, dialect.access_key_create),
+    door_intents.AccessKeyDelete: IntentRow(Role.ADMIN, dialect.access_key_delete),
+    door_intents.Tagged: IntentRow(Role.OPERATOR, dialect.tagged, native=False),
+    door_intents.Keep: IntentRow(Role.OPERATOR, dialect.keep, native=False),
+    door_intents.Rewrite: IntentRow(Role.OPERATOR, dialect.rewrite, native=False),
+    door_intents.Forget: IntentRow(Role.OPERATOR, dialect.forget, native=False),
     intents.TokenCreate: IntentRow(Role.ADMIN, tenants.token_create),
     intents.TokenDelete: IntentRow(Role.ADMIN, tenants.token_delete),
     intents.ProjectCreate: IntentRow(Role.ADMIN, tenants.project_create, house_only=True),
@@ -134,15 +150,43 @@ class Accept:
 
     async def __call__(self, asker: Asker, intent: Intent) -> Accepted:
         """Check, write, wake. Durable work answers with its `Operation`, the rest with the record."""
-        row = INTENTS[type(intent)]
-        check_role(asker, row.role, house_only=row.house_only)
-        async with self.store.write() as tx:
-            desk = Desk(tx, asker, self.facts, self.networks, self.random, self.host)
-            accepted = await row.accept(desk, intent)
-        for operation in desk.pushed_aside:
-            self.board.forget(operation)
-        if isinstance(accepted, Operation):
-            for subject in (accepted.subject, *desk.beside):
-                self.wake(subject)
-            self.board.changes.ring(accepted.subject, accepted.id)
+        (made,) = await self.together(asker, [Piece(intent=intent)])
+        accepted: Accepted = made.accepted
         return accepted
+
+    async def together(
+        self, asker: Asker, pieces: Sequence[Piece], *, door: str = "", once: Once | None = None, rehearse: bool = False
+    ) -> list[Made]:
+        """Accept all of several pieces, or none. What was made with the same `once` before is answered, not made.
+
+        A rehearsal answers with nothing. Raises `Conflict` where `once` was used for something else.
+        """
+        rows = [INTENTS[type(piece.intent)] for piece in pieces]
+        for row in rows:
+            check_role(asker, row.role, house_only=row.house_only)
+        try:
+            async with self.store.write() as tx:
+                desk = Desk(tx, asker, self.facts, self.networks, self.random, self.host)
+                if once is not None and (before := await made_before(desk, door, once)):
+                    return before
+                made = [
+                    await accept_piece(desk, door, piece, row.accept) for piece, row in zip(pieces, rows, strict=True)
+                ]
+                if once is not None:
+                    await remember(desk, door, once, made)
+                if rehearse:
+                    raise Rehearsed
+        except Rehearsed:
+            return []
+        self._tell(desk, made)
+        return made
+
+    def _tell(self, desk: Desk, made: Sequence[Made]) -> None:
+        for id in desk.pushed_aside:
+            self.board.forget(id)
+        opened = [each.accepted for each in made if isinstance(each.accepted, Operation)]
+        subjects = [operation.subject for operation in opened]
+        for subject in dict.fromkeys([*subjects, *(desk.beside if opened else ())]):
+            self.wake(subject)
+        for each in opened:
+            self.board.changes.ring(each.subject, each.id)

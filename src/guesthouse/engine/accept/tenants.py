@@ -113,6 +113,7 @@ async def key_add(desk: Desk, intent: intents.KeyAdd) -> Key:
         name=intent.name,
         public=public,
         fingerprint=fingerprint,
+        on_request=intent.on_request,
     )
     return await desk.tx.keys.insert(key)
 

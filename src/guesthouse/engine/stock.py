@@ -1,0 +1,164 @@
+"""All that a project has, as records: what doors list that show more of a thing than its own record.
+
+Rules
+-----
+1. A `Stock` is of one moment: everything in it was read in one transaction.
+2. Only the nouns that were named are in it. Reading another one is a fault of the caller: `KeyError`.
+3. It has what an asker of the project may see: its own, public images, shared networks with their subnets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from guesthouse.engine.intents import Asker
+from guesthouse.model.dialect import DoorRecord
+from guesthouse.model.errors import NotFound
+from guesthouse.model.machine import Machine
+from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
+from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Snapshot
+from guesthouse.ports import Store, Transaction
+
+Records = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Records by id, by noun; `at` is the database's time."""
+
+    project: Project
+    at: float
+    nouns: Mapping[str, Records]
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        return self.nouns["machines"]
+
+    @property
+    def disks(self) -> dict[str, Disk]:
+        return self.nouns["disks"]
+
+    @property
+    def images(self) -> dict[str, Image]:
+        return self.nouns["images"]
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        return self.nouns["snapshots"]
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        return self.nouns["networks"]
+
+    @property
+    def subnets(self) -> dict[str, Subnet]:
+        return self.nouns["subnets"]
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        return self.nouns["groups"]
+
+    @property
+    def ports(self) -> dict[str, Port]:
+        return self.nouns["ports"]
+
+    @property
+    def elastics(self) -> dict[str, Elastic]:
+        return self.nouns["elastics"]
+
+    @property
+    def keys(self) -> dict[str, Key]:
+        return self.nouns["keys"]
+
+    @property
+    def operations(self) -> dict[str, OperationRow]:
+        """Those that have not ended."""
+        return self.nouns["operations"]
+
+    @property
+    def records(self) -> dict[str, DoorRecord]:
+        """What doors keep."""
+        return self.nouns["door_records"]
+
+    @cached_property
+    def tags(self) -> dict[str, dict[str, str]]:
+        """Names and texts by the id of what they are put on; those of machines are in their descriptions."""
+        found: dict[str, dict[str, str]] = {}
+        for tag in self.nouns["tags"].values():
+            found.setdefault(tag.subject, {})[tag.name] = tag.text
+        return found
+
+    @cached_property
+    def ports_of(self) -> dict[str, dict[str, Port]]:
+        """The ports of each machine, by their MAC addresses."""
+        found: dict[str, dict[str, Port]] = {}
+        for port in self.ports.values():
+            found.setdefault(port.machine, {})[port.mac] = port
+        return found
+
+    @cached_property
+    def elastic_of(self) -> dict[str, Elastic]:
+        """The elastic address of each port that has one."""
+        return {elastic.port: elastic for elastic in self.elastics.values() if elastic.port}
+
+    @cached_property
+    def records_of(self) -> dict[str, list[DoorRecord]]:
+        """What doors keep of each thing."""
+        found: dict[str, list[DoorRecord]] = {}
+        for record in self.records.values():
+            if record.subject:
+                found.setdefault(record.subject, []).append(record)
+        return found
+
+
+async def _own(tx: Transaction, project: str, noun: str) -> list[Any]:
+    found: list[Any] = await getattr(tx, noun).select(project=project)
+    return found
+
+
+async def _images(tx: Transaction, project: str, noun: str) -> list[Any]:
+    return [*await tx.images.select(project=project), *await tx.images.select(public=True)]
+
+
+async def _networks(tx: Transaction, project: str, noun: str) -> list[Any]:
+    return [*await tx.networks.select(project=project), *await tx.networks.select(shared=True)]
+
+
+async def _subnets(tx: Transaction, project: str, noun: str) -> list[Any]:
+    networks = dict.fromkeys(network.id for network in await _networks(tx, project, noun))
+    return [subnet for subnet in await tx.subnets.select() if subnet.network in networks]
+
+
+async def _operations(tx: Transaction, project: str, noun: str) -> list[Any]:
+    return await tx.operations.scan(project=project, ended_at=0.0)
+
+
+_LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
+    "images": _images,
+    "networks": _networks,
+    "subnets": _subnets,
+    "operations": _operations,
+}
+"""Nouns of which a project sees more, or less, than its own."""
+
+
+@dataclass(frozen=True)
+class Stocktaking:
+    """Takes stock: `await stocktaking(asker, ("machines", "disks"))`."""
+
+    store: Store
+
+    async def __call__(self, asker: Asker, nouns: Iterable[str]) -> Stock:
+        """What the asker's project has of these nouns, which are names of tables."""
+        async with self.store.read() as tx:
+            project = await tx.projects.get(asker.project)
+            if project is None:
+                raise NotFound("the project is gone", subject="project", value=asker.project)
+            found = {}
+            for noun in nouns:
+                records = await _LOAD.get(noun, _own)(tx, project.id, noun)
+                found[noun] = {record.id: record for record in records}
+            return Stock(project, await tx.now(), found)
