@@ -23,10 +23,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
+from guesthouse.doors.ec2.server import serve as serve_ec2
+from guesthouse.doors.keeper import Keeper, Serve, keeping
 from guesthouse.doors.metadata.identity import Identity as MetadataIdentity
 from guesthouse.doors.metadata.server import serve as serve_metadata
 from guesthouse.doors.native import certificates
@@ -36,6 +39,7 @@ from guesthouse.doors.native.server import serve as serve_native
 from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
 from guesthouse.engine.register import MachineRegister
 from guesthouse.host import metadata_keys
+from guesthouse.host.durable import write_whole
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.local import open_host
 from guesthouse.host.networks.local import clean
@@ -100,8 +104,22 @@ async def open_house(
         listeners = [bind_unix(house.socket), *_over_tls(house, options)]
         for listener in listeners:
             stack.callback(listener.close)
-        async with _opened(house, options, checkpoint) as engine, serve_native(engine, listeners):
+        async with (
+            _opened(house, options, checkpoint) as engine,
+            keeping(_keeper(house, engine)) as clouds,
+            serve_native(engine, listeners, clouds),
+        ):
             yield [str(house.socket), *(f"https://{options.listen}" for _ in listeners[1:])]
+
+
+def _keeper(house: House, engine: Engine) -> Keeper:
+    """Who opens the doors of clouds: one line each."""
+
+    def certificate(host: str) -> Certificate:
+        return certificates.ensure(house.home / "tls", _names(host))
+
+    doors: dict[str, Serve] = {"ec2": partial(serve_ec2, engine)}
+    return Keeper(doors, certificate, house.doors, write_whole)
 
 
 @asynccontextmanager
@@ -193,10 +211,14 @@ def _certificate(house: House, options: Options, name: str) -> Certificate:
         )
     if options.certificate:
         return Certificate(Path(options.certificate), Path(options.private_key))
-    names = sorted({name, socket.gethostname(), "localhost", "127.0.0.1"})
-    certificate = certificates.ensure(house.home / "tls", names)
+    certificate = certificates.ensure(house.home / "tls", _names(name))
     log.info("the certificate's fingerprint is %s", certificate.fingerprint)
     return certificate
+
+
+def _names(host: str) -> list[str]:
+    """What the house's own certificate stands for."""
+    return sorted({host, socket.gethostname(), "localhost", "127.0.0.1"})
 
 
 def _notify_systemd(state: str) -> None:

@@ -283,6 +283,10 @@ TRANSCRIPTS: dict[str, list[str]] = {
 
 # Rows that need a terminal, a process of their own or an operation under way: the test that uses each.
 ELSEWHERE = {
+    **{
+        f"ec2 {word}": "test_ec2.test_the_door_is_opened_used_and_shut"
+        for word in ("enable", "disable", "show", "credentials", "keys", "revoke")
+    },
     "shell": "test_processes.test_shell_becomes_ssh",
     "console": "test_processes.test_console_types_and_shows_until_the_escape",
     "host clean": "vm.test_networks.test_networks_as_people_type_them",

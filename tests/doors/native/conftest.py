@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 from tests.hosts import FakeHost
 from tests.patience import PATIENCE_S
 
+from guesthouse.doors.ec2.server import serve as serve_ec2
+from guesthouse.doors.keeper import Keeper, keeping
 from guesthouse.doors.native.certificates import ensure
 from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
 from guesthouse.doors.native.rows import Door
@@ -59,6 +62,16 @@ class Open:
         return ssl.create_default_context(cafile=str(self.tcp.certificate.chain))
 
 
+def clouds(engine: Engine, folder: Path) -> Keeper:
+    """Who opens the doors of clouds."""
+    return Keeper(
+        {"ec2": partial(serve_ec2, engine)},
+        lambda host: ensure(folder / "tls", [host]),
+        folder / "doors.json",
+        Path.write_bytes,
+    )
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[Open]:
     host = FakeHost()
@@ -68,7 +81,8 @@ async def house(tmp_path: Path) -> AsyncIterator[Open]:
     async with (
         open_store(f"sqlite:///{place.database}") as store,
         open_engine(store, host, place, Identity("here", "boot-1"), Random(7)) as engine,
-        serve(engine, [unix, tcp]) as door,
+        keeping(clouds(engine, tmp_path)) as kept,
+        serve(engine, [unix, tcp], kept) as door,
     ):
         host.network_facts.refused = None
         yield Open(tmp_path, host, engine, door, unix, tcp)

@@ -22,10 +22,12 @@ PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9
 VALUES: dict[str, Any] = {
     "argv": ["true"],
     "cidr": "10.9.0.0/24",
+    "door": "ec2",
     "format": "raw",
     "forward": {"guest_port": 80},
     "guest_port": "80",
     "image": "nothing",
+    "listen": "127.0.0.1:0",
     "machine": "nothing",
     "name": "other",
     "path": "/etc/hostname",

@@ -20,7 +20,7 @@ from tests.patience import PATIENCE_S
 from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed
 
-from guesthouse.doors.native import server
+from guesthouse.doors import serving
 from guesthouse.doors.native.closing import Closed, Closing
 from guesthouse.doors.native.listeners import bind_unix
 from guesthouse.doors.native.server import serve
@@ -52,9 +52,9 @@ async def second(
 ) -> AsyncIterator[Second]:
     path = tmp_path / "second.sock"
     await furnish(client)
-    monkeypatch.setattr(server, "GRACE_S", grace_s)
+    monkeypatch.setattr(serving, "GRACE_S", grace_s)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve(house.engine, [bind_unix(path)]))
+        await stack.enter_async_context(serve(house.engine, [bind_unix(path)], house.door.clouds))
         transport = httpx.AsyncHTTPTransport(uds=str(path))
         async with httpx.AsyncClient(transport=transport, base_url="http://house/v1", timeout=PATIENCE_S) as asker:
             yield Second(path, asker, stack)

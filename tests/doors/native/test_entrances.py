@@ -13,6 +13,7 @@ import httpx
 import pytest
 from tests.doors.native.conftest import Open, furnish
 
+from guesthouse.doors import serving
 from guesthouse.doors.native import server
 from guesthouse.doors.native.certificates import Certificate, ensure
 from guesthouse.doors.native.entrance import MAX_ADDRESSES, Failures
@@ -69,7 +70,7 @@ async def test_another_user_at_the_socket_is_turned_away(
     monkeypatch.setattr(server, "_ROOT", 4242)
     monkeypatch.setattr("os.geteuid", lambda: 4242)
     path = tmp_path / "other.sock"
-    async with serve(house.engine, [bind_unix(path)]):
+    async with serve(house.engine, [bind_unix(path)], house.door.clouds):
         transport = httpx.AsyncHTTPTransport(uds=str(path))
         async with httpx.AsyncClient(transport=transport, base_url="http://house/v1") as asker:
             refused = await asker.get("/machines")
@@ -224,8 +225,8 @@ def test_a_key_of_another_certificate_is_refused_before_anything_listens(tmp_pat
 async def test_a_connection_that_says_nothing_is_closed(
     house: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(server, "IDLE_S", 0)
-    async with serve(house.engine, [bind_unix(tmp_path / "idle.sock")]):
+    monkeypatch.setattr(serving, "IDLE_S", 0)
+    async with serve(house.engine, [bind_unix(tmp_path / "idle.sock")], house.door.clouds):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "idle.sock"))
         assert await reader.read() == b""
         writer.close()

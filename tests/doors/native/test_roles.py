@@ -87,12 +87,26 @@ async def two(house: Open, client: httpx.AsyncClient) -> AsyncIterator[Two]:
         for what, name in (("subnet", "one"), ("group", "default")):
             listed = (await full.get(f"/networks/lan/{what}s")).json()["items"]
             names[what], ids[what] = name, listed[0]["id"]
+        access_key = (await full.post("/access-keys", json={})).json()
+        names["access_key"], ids["access_key"] = access_key["name"], access_key["id"]
         names["snapshot"] = kept["result"]["snapshot"]
         ids["snapshot"] = (await full.get("/machines/web")).json()["snapshot"]
         yield Two(names, ids, full, bare, await token(bare, "admin"))
 
 
-THINGS = {"machine", "disk", "image", "template", "network", "address", "key", "token", "operation", "project"}
+THINGS = {
+    "machine",
+    "disk",
+    "image",
+    "template",
+    "network",
+    "address",
+    "key",
+    "token",
+    "operation",
+    "project",
+    "access_key",
+}
 
 
 def refers(row: Row) -> bool:

@@ -7,17 +7,16 @@ tests read this table; nothing else knows the commands.
 from __future__ import annotations
 
 from guesthouse.cli.rows import Command, Group, Option
-from guesthouse.cli.table import house, inside, machines, networks, snapshots, storage
+from guesthouse.cli.table import clouds, house, inside, machines, networks, snapshots, storage
 
-SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, networks.SECTION, house.SECTION)
+SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, networks.SECTION, clouds.SECTION, house.SECTION)
 
 COMMANDS: dict[str, Command] = {
-    row.name: row for row in (*machines.ROWS, *snapshots.ROWS, *inside.ROWS, *storage.ROWS, *networks.ROWS, *house.ROWS)
+    row.name: row for table in (machines, snapshots, inside, storage, networks, clouds, house) for row in table.ROWS
 }
 
 GROUPS: dict[str, Group] = {
-    group.name: group
-    for group in (*machines.GROUPS, *snapshots.GROUPS, *storage.GROUPS, *networks.GROUPS, *house.GROUPS)
+    group.name: group for table in (machines, snapshots, storage, networks, clouds, house) for group in table.GROUPS
 }
 
 # Options of every command. Their keys are apart from those of rows: `project` is an argument too.

@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from guesthouse.doors.native.rows import Wait
 from guesthouse.engine.snapshot_views import HeldDisk
+from guesthouse.model.dialect import AccessKey
 from guesthouse.model.machine import Machine, MachineSpec, State
 from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role, SnapshotRow, Template
 
@@ -79,6 +80,14 @@ class OfTemplate(Asked, frozen=True, kw_only=True):
 
 class OfProject(Asked, frozen=True, kw_only=True):
     project: str
+
+
+class OfAccessKey(Asked, frozen=True, kw_only=True):
+    access_key: str
+
+
+class OfDoor(Asked, frozen=True, kw_only=True):
+    door: str
 
 
 class OperationFilter(Asked, frozen=True, kw_only=True):
@@ -191,6 +200,19 @@ class NewTokenDocument(Answer, frozen=True, kw_only=True):
 
     token: TokenDocument
     secret: str
+
+
+class AccessKeyDocument(AccessKey, frozen=True, kw_only=True):
+    """An access key with its secret, for whoever signs requests."""
+
+    secret: str
+
+
+class DoorWanted(Answer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a cloud's door is to listen: HOST:PORT, and whether over TLS, which it must but on the host's loopback."""
+
+    listen: str
+    tls: bool = False
 
 
 class OperationDocument(OperationRow, frozen=True, kw_only=True):

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,7 @@ from guesthouse.doors.native.closing import Closing
 from guesthouse.doors.native.durations import Durations
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker, Intent
+from guesthouse.model.dialect import OpenDoor
 from guesthouse.model.resources import Role
 
 Params = TypeVar("Params")
@@ -57,15 +58,30 @@ OCTETS = Content("application/octet-stream", chunked=True)
 TEXT = Content("text/plain; charset=utf-8")
 
 
+class CloudDoors(Protocol):
+    """The doors of clouds, which are opened and shut while the daemon runs."""
+
+    def doors(self) -> Sequence[OpenDoor]: ...
+
+    def show(self, name: str) -> OpenDoor:
+        """One that is to be open; raises `NotFound`."""
+
+    async def open(self, name: str, listen: str, *, tls: bool) -> OpenDoor:
+        """Open one, elsewhere if it is open already; raises `GuesthouseError`, and leaves all as it was."""
+
+    async def shut(self, name: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Door:
-    """The open door: whom it serves, its table, and what `/metrics` tells of it.
+    """The open door: whom it serves, its table, the doors beside it, and what `/metrics` tells of it.
 
     `requests` counts answers by method, path as in the table (empty where none matched) and status.
     """
 
     engine: Engine
     rows: tuple[Row, ...]
+    clouds: CloudDoors
     closing: Closing = field(default_factory=Closing)
     requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     durations: Durations = field(default_factory=Durations)

@@ -24,22 +24,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from guesthouse.doors.native.application import application
 from guesthouse.doors.native.entrance import Entrance, LocalEntrance, TokenEntrance
 from guesthouse.doors.native.listeners import Listener
-from guesthouse.doors.native.rows import Door
+from guesthouse.doors.native.rows import CloudDoors, Door
 from guesthouse.doors.native.table import TABLE
+from guesthouse.doors.serving import MAX_CONNECTIONS, http_server
 from guesthouse.engine.engine import Engine
 
-GRACE_S = 1
-IDLE_S = 5
 MAX_FRAME_BYTES = 64 * 1024
-MAX_CONNECTIONS = 512
 _ROOT = 0
 _PEER = struct.Struct("3i")
 
 
 @asynccontextmanager
-async def serve(engine: Engine, listeners: Sequence[Listener]) -> AsyncIterator[Door]:
+async def serve(engine: Engine, listeners: Sequence[Listener], clouds: CloudDoors) -> AsyncIterator[Door]:
     """Open the door on these listeners; they are closed with it."""
-    door = Door(engine, TABLE)
+    door = Door(engine, TABLE, clouds)
     door.durations.begin(await engine.views.last_event())
     servers = [_server(door, listener) for listener in listeners]
     try:
@@ -60,31 +58,18 @@ def _server(door: Door, listener: Listener) -> uvicorn.Server:
     certificate, access = listener.certificate, door.engine.access
     own = LocalEntrance(access, frozenset({_ROOT, os.geteuid()}))
     entrance: Entrance = TokenEntrance(access) if certificate else own
-    config = uvicorn.Config(
+    return http_server(
         application(door, entrance),
+        chain=certificate.chain if certificate else None,
+        key=certificate.key if certificate else None,
         http=PeerProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=20.0 if certificate else None,
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
         date_header=False,
         limit_concurrency=MAX_CONNECTIONS if certificate else None,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=certificate.chain if certificate else None,
-        ssl_keyfile=certificate.key if certificate else None,
     )
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    return server
 
 
 class PeerProtocol(H11Protocol):

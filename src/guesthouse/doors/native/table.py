@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse.doors.native import metrics, network_views, sessions, views
+from guesthouse.doors.native import cloud_views, metrics, network_views, sessions, views
 from guesthouse.doors.native.documents import (
+    AccessKeyDocument,
     Command,
     DiskDocument,
+    DoorWanted,
     Ended,
     EventFollow,
     EventRange,
@@ -23,7 +25,9 @@ from guesthouse.doors.native.documents import (
     MachineFilter,
     MachineWait,
     NewTokenDocument,
+    OfAccessKey,
     OfDisk,
+    OfDoor,
     OfImage,
     OfMachine,
     OfProject,
@@ -50,8 +54,9 @@ from guesthouse.doors.native.network_documents import (
     OfNetwork,
 )
 from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
-from guesthouse.engine import intents, network_intents
+from guesthouse.engine import door_intents, intents, network_intents
 from guesthouse.engine.accept import Removed
+from guesthouse.model.dialect import AccessKey, OpenDoor
 from guesthouse.model.machine import MachineRow
 from guesthouse.model.network import Elastic, Group, Pool, Subnet
 from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, SnapshotRow, TemplateRow
@@ -225,6 +230,22 @@ PROJECTS = (
     ask("DELETE", "/tokens/{token}", intents.TokenDelete, "Delete a token", Removed),
 )  # fmt: skip
 
+CLOUDS = (
+    see("GET", "/doors", cloud_views.doors, "List the doors of clouds that are open", list[OpenDoor]),
+    see("GET", "/doors/{door}", cloud_views.door, "Show where a cloud's door listens", OpenDoor, OfDoor),
+    see("PUT", "/doors/{door}", cloud_views.open_door, "Open a cloud's door, or have it listen elsewhere", OpenDoor,
+        OfDoor, body=DoorWanted, role=Role.ADMIN, house=True),
+    see("DELETE", "/doors/{door}", cloud_views.shut_door, "Shut a cloud's door", None, OfDoor, status=204,
+        role=Role.ADMIN, house=True),
+    ask("POST", "/access-keys", door_intents.AccessKeyCreate, "Make a key to sign requests with", AccessKey,
+        status=201),
+    see("GET", "/access-keys", cloud_views.access_keys, "List access keys", list[AccessKey], role=Role.ADMIN),
+    see("GET", "/access-keys/{access_key}", cloud_views.access_key, "Show an access key and its secret",
+        AccessKeyDocument, OfAccessKey, role=Role.ADMIN),
+    ask("DELETE", "/access-keys/{access_key}", door_intents.AccessKeyDelete,
+        "Delete an access key: it is worth nothing at once", Removed),
+)  # fmt: skip
+
 OPERATIONS = (
     see("GET", "/operations", views.operations, "List operations", list[OperationRow], OperationFilter),
     see("GET", "/operations/{operation}", views.operation, "Show an operation, waiting for its end or its progress",
@@ -248,6 +269,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Elastic addresses": ADDRESSES,
     "Keys": KEYS,
     "Projects and tokens": PROJECTS,
+    "Clouds": CLOUDS,
     "Operations and events": OPERATIONS,
 }
 

@@ -1,0 +1,1 @@
+"""Instances: machines in EC2's words."""

@@ -1,0 +1,238 @@
+"""Machines as instances.
+
+Rules
+-----
+1. What EC2 shows of an instance is what is so of the machine. What only EC2 knows of it (reservation, key name, client
+   token) is in the door's record, which machines have that were launched by this door; the others go without.
+2. A machine that is gone is shown from its record, as terminated, until that is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from guesthouse.catalog.ec2_types import TYPES
+from guesthouse.catalog.places import ZONE
+from guesthouse.decide.lifecycle import shown_state
+from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
+from guesthouse.engine.stock import Stock
+from guesthouse.formats.cloudids import ec2_id
+from guesthouse.model.dialect import DoorRecord
+from guesthouse.model.machine import Bus, DiskSpec, Machine, MachineSpec, NicSpec, State
+from guesthouse.model.network import Port
+
+KIND = "instance"
+NOUNS = ("machines", "disks", "images", "networks", "subnets", "groups", "ports", "elastics", "door_records")
+
+# EC2's states: code and name, by what is seen of the machine.
+_PENDING, _RUNNING, _SHUTTING, TERMINATED, _STOPPING, _STOPPED = (
+    {"Code": code, "Name": name}
+    for code, name in (
+        (0, "pending"), (16, "running"), (32, "shutting-down"), (48, "terminated"), (64, "stopping"), (80, "stopped"),
+    )
+)  # fmt: skip
+STATES: dict[State, dict[str, Any]] = {
+    State.CREATING: _PENDING,
+    State.STARTING: _PENDING,
+    State.RUNNING: _RUNNING,
+    State.PAUSED: _RUNNING,
+    State.STOPPING: _STOPPING,
+    State.STOPPED: _STOPPED,
+    State.CRASHED: _STOPPED,
+    State.DELETING: _SHUTTING,
+}
+_DEVICES = {Bus.VIRTIO: "/dev/vd", Bus.SCSI: "/dev/sd", Bus.IDE: "/dev/sd"}
+
+
+def state_of(machine: Machine) -> dict[str, Any]:
+    """EC2's code and name of a machine's state."""
+    return STATES[shown_state(machine)]
+
+
+def instances(stock: Stock) -> Iterable[dict[str, Any]]:
+    """All instances of the project, oldest first, each with its ``Reservation``; those that ended not long ago too."""
+    records = {record.subject: record for record in stock.records.values() if is_ours(record)}
+    found = [(machine.created_at, instance(stock, machine, records.get(id))) for id, machine in stock.machines.items()]
+    found += [(record.created_at, ended(stock, record)) for id, record in records.items() if id not in stock.machines]
+    return [each for _, each in sorted(found, key=lambda pair: pair[0])]
+
+
+def is_ours(record: DoorRecord) -> bool:
+    """Whether it is this door's record of an instance."""
+    return record.door == DOOR and record.kind == KIND
+
+
+def reservations(
+    stock: Stock, items: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Instances as answers have them: by what launched them."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        plain = dict(item)
+        reservation = plain.pop("Reservation")
+        there = found.setdefault(reservation["ReservationId"], {**reservation, "Groups": [], "Instances": []})
+        there["Instances"].append(plain)
+    return list(found.values())
+
+
+def type_of(spec: MachineSpec) -> str:
+    """EC2's name of a machine's size, or one that says it."""
+    return spec.type or next(
+        (each.name for each in TYPES.values() if (each.vcpus, each.memory_mib) == (spec.vcpus, spec.memory_mib)),
+        f"custom.{spec.vcpus}-{spec.memory_mib}",
+    )
+
+
+def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[str, Any]:
+    """One machine."""
+    spec, kept = machine.spec, record.document if record else {}
+    places = _places(stock, machine)
+    first = places[0] if places else {}
+    disks = [_disk(stock, machine, each, device) for each, device in devices(spec)]
+    image = stock.images.get(machine.image)
+    return {
+        "Reservation": _reservation(stock, machine.id, kept),
+        "AmiLaunchIndex": kept.get("index", 0),
+        "ImageId": ec2_id("ami", machine.image),
+        "InstanceId": ec2_id("i", machine.id),
+        "InstanceType": type_of(spec),
+        "KeyName": kept.get("key"),
+        "LaunchTime": max(machine.status.started_at, machine.created_at),
+        "Monitoring": {"State": "disabled"},
+        "Placement": {"AvailabilityZone": ZONE, "GroupName": kept.get("placement_group", ""), "Tenancy": "default"},
+        "PrivateDnsName": f"{machine.name}.{_domain(stock, places)}".rstrip("."),
+        "PrivateIpAddress": first.get("PrivateIpAddress"),
+        "PublicDnsName": "",
+        "PublicIpAddress": first.get("Association", {}).get("PublicIp"),
+        "State": state_of(machine),
+        "StateTransitionReason": "",
+        "SubnetId": first.get("SubnetId"),
+        "VpcId": first.get("VpcId"),
+        "Architecture": image.architecture if image else "x86_64",
+        "BlockDeviceMappings": disks,
+        "ClientToken": kept.get("token", ""),
+        "EbsOptimized": False,
+        "EnaSupport": True,
+        "Hypervisor": "xen",
+        "NetworkInterfaces": places,
+        "RootDeviceName": disks[0]["DeviceName"] if disks else None,
+        "RootDeviceType": "ebs",
+        "SecurityGroups": first.get("Groups", []),
+        "SourceDestCheck": first.get("SourceDestCheck"),
+        "Tags": tag_set(spec.labels),
+        "VirtualizationType": "hvm",
+        "CpuOptions": {"CoreCount": spec.vcpus, "ThreadsPerCore": 1},
+        "HibernationOptions": {"Configured": True},
+        "PlatformDetails": "Linux/UNIX",
+        "UsageOperation": "RunInstances",
+    }
+
+
+def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
+    """A machine that is gone."""
+    kept, error = record.document, record.document.get("error")
+    reason = {
+        "Code": "Client.UserInitiatedShutdown",
+        "Message": "Client.UserInitiatedShutdown: User initiated shutdown",
+    }
+    if error:
+        reason = {"Code": "Server.InternalError", "Message": f"Server.InternalError: {error.get('message', '')}"}
+    return {
+        "Reservation": _reservation(stock, record.subject, kept),
+        "AmiLaunchIndex": kept.get("index", 0),
+        "ImageId": kept.get("image", ""),
+        "InstanceId": ec2_id("i", record.subject),
+        "InstanceType": kept.get("type", ""),
+        "KeyName": kept.get("key"),
+        "LaunchTime": record.created_at,
+        "Monitoring": {"State": "disabled"},
+        "Placement": {"AvailabilityZone": ZONE, "GroupName": "", "Tenancy": "default"},
+        "PrivateDnsName": "",
+        "PublicDnsName": "",
+        "State": TERMINATED,
+        "StateTransitionReason": "User initiated" if not error else "Server.InternalError",
+        "StateReason": reason,
+        "Architecture": "x86_64",
+        "ClientToken": kept.get("token", ""),
+        "RootDeviceType": "ebs",
+        "Tags": tag_set(kept.get("tags", {})),
+        "VirtualizationType": "hvm",
+    }
+
+
+def _reservation(stock: Stock, machine: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ReservationId": kept.get("reservation") or ec2_id("r", machine), "OwnerId": owner(stock)}
+
+
+def devices(spec: MachineSpec) -> Iterable[tuple[DiskSpec, str]]:
+    """The disks of a machine with the names that its guest is likely to give them."""
+    counts: dict[str, int] = {}
+    for disk in spec.disks:
+        prefix = _DEVICES[disk.bus]
+        yield disk, f"{prefix}{chr(ord('a') + counts.get(prefix, 0))}"
+        counts[prefix] = counts.get(prefix, 0) + 1
+
+
+def _disk(stock: Stock, machine: Machine, spec: DiskSpec, device: str) -> dict[str, Any]:
+    disk = stock.disks.get(spec.disk)
+    return {
+        "DeviceName": device,
+        "Ebs": {
+            "AttachTime": disk.created_at if disk else machine.created_at,
+            "DeleteOnTermination": True,
+            "Status": "attached",
+            "VolumeId": ec2_id("vol", spec.disk),
+        },
+    }
+
+
+def _places(stock: Stock, machine: Machine) -> list[dict[str, Any]]:
+    ports = stock.ports_of.get(machine.id, {})
+    return [
+        _nic(stock, machine, nic, ports[nic.mac], number)
+        for number, nic in enumerate(machine.spec.nics)
+        if nic.mac in ports
+    ]
+
+
+def _nic(stock: Stock, machine: Machine, nic: NicSpec, port: Port, number: int) -> dict[str, Any]:
+    elastic = stock.elastic_of.get(port.id)
+    association = None
+    if elastic is not None:
+        association = {"IpOwnerId": owner(stock), "PublicDnsName": "", "PublicIp": elastic.address}
+    groups = [stock.groups[id] for id in port.groups if id in stock.groups]
+    network = stock.networks.get(port.network)
+    found = {
+        "Association": association,
+        "Attachment": {
+            "AttachTime": port.created_at,
+            "AttachmentId": ec2_id("eni-attach", port.id),
+            "DeleteOnTermination": True,
+            "DeviceIndex": number,
+            "Status": "attached",
+            "NetworkCardIndex": 0,
+        },
+        "Description": "",
+        "Groups": [{"GroupId": ec2_id("sg", group.id), "GroupName": group.name} for group in groups],
+        "Ipv6Addresses": [{"Ipv6Address": port.address6}] if port.address6 else [],
+        "MacAddress": port.mac,
+        "NetworkInterfaceId": ec2_id("eni", port.id),
+        "OwnerId": owner(stock),
+        "PrivateDnsName": f"{machine.name}.{network.domain}" if network and network.domain else None,
+        "PrivateIpAddress": port.address,
+        "PrivateIpAddresses": [{"Association": association, "Primary": True, "PrivateIpAddress": port.address}],
+        "SourceDestCheck": port.guarded,
+        "Status": "in-use",
+        "SubnetId": ec2_id("subnet", port.subnet) or None,
+        "VpcId": ec2_id("vpc", port.network),
+        "InterfaceType": "interface",
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _domain(stock: Stock, places: Sequence[Mapping[str, Any]]) -> str:
+    if not places:
+        return ""
+    wanted = places[0]["VpcId"]
+    return next((each.domain for id, each in stock.networks.items() if ec2_id("vpc", id) == wanted), "")
