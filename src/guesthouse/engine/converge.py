@@ -46,7 +46,7 @@ from guesthouse.engine.readings import readings
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
 from guesthouse.engine.seen import lapsed_columns, seen_columns
 from guesthouse.engine.snapshots import gone_for_good, publish, tidy, weigh
-from guesthouse.engine.undo import desired_before, take_back_disks, take_back_snapshot
+from guesthouse.engine.undo import desired_before, take_back_disks, take_back_places, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.machine import Machine
 from guesthouse.model.names import make_id
@@ -213,12 +213,13 @@ class Converge:
                 await end_operation(tx, operation, _ending(operation, error), error)
             self.board.forget(operation.id)
             return
-        observed = await self.host.observe(desired)
+        observed, networks = await self.host.observe(desired), []
         async with self.store.write() as tx:
             generation, changes = machine.generation + 1, desired_before(operation, observed)
             expect = {"generation": machine.generation}
             if await tx.machines.update(machine.id, expect, generation=generation, **changes):
                 await take_back_disks(tx, operation)
+                networks = await take_back_places(tx, operation)
                 await take_back_snapshot(tx, machine, operation, observed)
                 await tx.operations.update(
                     operation.id,
@@ -229,6 +230,7 @@ class Converge:
                 )
                 await tell(tx, f"{operation.kind}.undoing", operation, error=error.as_dict())
         self.board.changes.ring(operation.id, machine.id)
+        self._wake_all(networks)
 
     async def _give_up(self, desired: Desired, operation: Operation | None, error: GuesthouseError) -> None:
         """Nothing more can be done by ourselves: say so on the machine, end the operation."""

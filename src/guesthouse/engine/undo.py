@@ -7,20 +7,25 @@ Rules
 3. A snapshot that could not be taken leaves no trace but a layer, which is merged; one that could not be reverted to
    leaves the machine as it was, or stopped where it had been ended. What is deleted comes back while it is whole.
 4. Disks that it grew are wanted as large as before; a file that has grown already stays so.
+5. NICs are in the groups, and have the forwards, that they had: their places are networks' (`engine.network_undo`).
+6. A machine has one operation at a time, and its generation tells whether another wish came: undo writes over none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from guesthouse.decide.layers import layers_of
 from guesthouse.decide.observed import Observed
+from guesthouse.engine import network_undo
 from guesthouse.engine.described import columns
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
+from guesthouse.engine.network_undo import Former
 from guesthouse.engine.snapshots import settle_no_more, want_as_seen
+from guesthouse.engine.wanted import touch
 from guesthouse.model.machine import Deleting, Machine, MachineSpec, Power
 from guesthouse.model.resources import Disk, DiskState, Operation, Snapshot, SnapshotState
 from guesthouse.ports import Transaction
@@ -39,9 +44,14 @@ _ENDS = frozenset({"machine.restart", "snapshot.revert"})
 _STOOD = ("restart_epoch", "snapshot", "restore", "restore_epoch")
 
 
-def kept(touched: Touched, machine: Machine | None = None) -> dict[str, Any]:
-    """The context of an operation: the disks it touched, and of a machine that was there its desired state before."""
+def kept(touched: Touched, machine: Machine | None = None, places: Sequence[Former] = ()) -> dict[str, Any]:
+    """The context of an operation: the disks it touched, and of a machine that was there its desired state before.
+
+    `places` is how places of its NICs were that it changed.
+    """
     context: dict[str, Any] = {"disks": msgspec.to_builtins(touched)}
+    if places:
+        context["before"] = msgspec.to_builtins(places)
     if machine is not None:
         context["previous"] = {"power": machine.power.value, "spec": msgspec.to_builtins(machine.spec)}
     return context
@@ -64,6 +74,18 @@ async def take_back_disks(tx: Transaction, operation: Operation) -> None:
         await tx.disks.update(disk, {}, state=DiskState.DELETING)
     for disk, size_mib in touched.grew.items():
         await tx.disks.update(disk, {}, size_mib=size_mib)
+
+
+async def take_back_places(tx: Transaction, operation: Operation) -> list[str]:
+    """Have the places of NICs as they were before the operation; the ids of networks that have work by that."""
+    networks: dict[str, None] = {}
+    for former in await network_undo.write_back(tx, operation):
+        if (port := await tx.ports.get(former.id)) is not None:
+            networks[port.network] = None
+    for id in networks:
+        if (network := await tx.networks.get(id)) is not None:
+            await touch(tx, network)
+    return list(networks)
 
 
 def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:

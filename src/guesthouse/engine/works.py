@@ -19,7 +19,7 @@ import msgspec
 
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.kinds import KINDS, Kind, Undo
-from guesthouse.engine.network_undo import write_back
+from guesthouse.engine.network_undo import refuse_lost, write_back
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import reading_of
@@ -242,6 +242,7 @@ async def _undo_disk(works: Works, operation: Operation, disk: Disk) -> None:
 async def _do_network(
     works: Works, operation: Operation, step: str, network: Network, progress: Progress
 ) -> Mapping[str, Any]:
+    refuse_lost(operation)
     if step == "remove":
         await works.networks.remove(network)
         return {}

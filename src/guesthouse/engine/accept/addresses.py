@@ -11,7 +11,7 @@ from guesthouse.decide import addresses
 from guesthouse.decide.addresses import MODES, Block
 from guesthouse.engine import network_intents as intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.networks import changing
+from guesthouse.engine.accept.networks import changing, routed_blocks
 from guesthouse.engine.accept.room import check_project
 from guesthouse.engine.accept.tenants import Removed
 from guesthouse.engine.network_undo import changed
@@ -27,10 +27,7 @@ async def pool_add(desk: Desk, intent: intents.PoolAdd) -> Pool:
     addresses.check_pool(intent.cidr)
     subject = f"pool {intent.cidr}"
     taken = [Block(pool.cidr, "a pool already") for pool in await desk.tx.pools.select()]
-    networks = {each.id: each for each in await desk.tx.networks.scan() if MODES[each.mode].routed}
-    for subnet in await desk.tx.subnets.select():
-        if subnet.network in networks:
-            taken.append(Block(subnet.cidr, f"network {networks[subnet.network].name}'s"))
+    taken += await routed_blocks(desk)
     addresses.refuse_overlap(intent.cidr, taken, subject)
     return await desk.tx.pools.insert(Pool(id=desk.new_id(), cidr=intent.cidr))
 
@@ -90,8 +87,9 @@ async def attach(desk: Desk, intent: intents.AddressAttach) -> Operation:
             f"address {other.address} leads to this NIC of machine {machine.name}", subject=f"machine {machine.name}",
             field="mac", value=port.mac, hint=f"`guest address detach {other.address}` first",
         )  # fmt: skip
-    await desk.tx.elastics.update(elastic.id, {}, network=network.id, port=port.id)
-    return await changing(desk, network, changed("elastics", elastic, "network", "port"))
+    leads = {"network": network.id, "port": port.id}
+    await desk.tx.elastics.update(elastic.id, {}, **leads)
+    return await changing(desk, network, changed("elastics", elastic, **leads))
 
 
 async def detach(desk: Desk, intent: intents.AddressDetach) -> Operation:
@@ -103,8 +101,9 @@ async def detach(desk: Desk, intent: intents.AddressDetach) -> Operation:
             f"address {elastic.address} leads to no machine", subject=f"address {elastic.address}", field="address",
             value=elastic.address, hint="`guest address list` shows where addresses lead",
         )  # fmt: skip
-    await desk.tx.elastics.update(elastic.id, {}, network="", port="")
-    return await changing(desk, network, changed("elastics", elastic, "network", "port"))
+    nowhere = {"network": "", "port": ""}
+    await desk.tx.elastics.update(elastic.id, {}, **nowhere)
+    return await changing(desk, network, changed("elastics", elastic, **nowhere))
 
 
 async def release(desk: Desk, intent: intents.AddressRelease) -> Removed:

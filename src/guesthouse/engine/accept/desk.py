@@ -18,6 +18,7 @@ from guesthouse.decide.lifecycle import Verb
 from guesthouse.engine.forks import forks_in
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
+from guesthouse.engine.network_undo import Former
 from guesthouse.engine.readings import refuse_read_machine
 from guesthouse.engine.records import an_operation
 from guesthouse.engine.resolve import find, find_image
@@ -45,7 +46,7 @@ class Desk:
     """What the accepting functions work with. `host` is the id of the host that takes new machines.
 
     `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
-    `beside` has the ids of further subjects that have work by what was accepted.
+    `beside` has the ids of further subjects that have work by what was accepted, `before` how places were that change.
     """
 
     tx: Transaction
@@ -56,6 +57,7 @@ class Desk:
     host: str
     pushed_aside: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    before: list[Former] = field(default_factory=list)
 
     def new_id(self) -> str:
         return make_id(self.random)

@@ -206,7 +206,7 @@ async def desired(
     )
     assert written, "a write transaction has the machine for itself"
     renamed = msgspec.structs.replace(machine, name=changes.get("name", machine.name))
-    context = {**kept(touched, machine), **(more or {})}
+    context = {**kept(touched, machine, places=desk.before), **(more or {})}
     return await desk.open(kind, renamed, machine=machine.id, generation=generation, context=context)
 
 

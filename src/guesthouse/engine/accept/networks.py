@@ -21,7 +21,7 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_project
 from guesthouse.engine.network_undo import Former, changed, gone, kept, made
 from guesthouse.engine.resolve import find, find_network
-from guesthouse.engine.wanted import touch
+from guesthouse.engine.wanted import readdress, touch
 from guesthouse.model.errors import Conflict, Denied, Invalid, NoCapacity
 from guesthouse.model.names import check_name
 from guesthouse.model.network import Direction, Group, Network, NetworkMode, NetworkState, Port, Rule, Subnet
@@ -83,10 +83,9 @@ async def change(desk: Desk, intent: intents.NetworkChange) -> Operation:
     said = {name: value for name, value in said.items() if value != getattr(network, name)}
     if not said:
         return await desk.open("network.change", network, done=True)
-    before = [changed("networks", network, *said)]
     if "ipv6" in said:
-        before += await _readdress(desk, network, ipv6=said["ipv6"])
-    return await changing(desk, network, *before, fields=said)
+        await readdress(desk.tx, msgspec.structs.replace(network, ipv6=said["ipv6"]))
+    return await changing(desk, network, changed("networks", network, **said), fields=said)
 
 
 async def delete(desk: Desk, intent: intents.NetworkDelete) -> Operation:
@@ -173,14 +172,20 @@ async def refuse_without_networks(desk: Desk) -> None:
         raise NoCapacity(f"this host can have no networks: {refused.found}", field="network", hint=refused.fix)
 
 
-async def taken_blocks(desk: Desk) -> list[Block]:
-    """Blocks that a network which the host routes must not have; of strangers' networks nothing is told."""
+async def routed_blocks(desk: Desk) -> list[Block]:
+    """Blocks of the networks that the host routes; of strangers' networks nothing is told but that."""
     networks = {each.id: each for each in await desk.tx.networks.scan() if MODES[each.mode].routed}
     found = []
     for subnet in await desk.tx.subnets.select():
         if (network := networks.get(subnet.network)) is not None:
             known = desk.asker.house or network.shared or network.project == desk.asker.project
             found.append(Block(subnet.cidr, f"network {network.name}'s" if known else "another network's"))
+    return found
+
+
+async def taken_blocks(desk: Desk) -> list[Block]:
+    """Blocks that a network which the host routes must not have."""
+    found = await routed_blocks(desk)
     found += [Block(pool.cidr, "a pool of elastic addresses") for pool in await desk.tx.pools.select()]
     host = await desk.networks.addresses()
     found += [Block(cidr, "reached by this host otherwise") for cidr in host.reached]
@@ -275,20 +280,6 @@ async def _check_sharing(desk: Desk, network: Network, *, shared: bool) -> None:
             field="shared",
             hint="have them moved and deleted first",
         )
-
-
-async def _readdress(desk: Desk, network: Network, *, ipv6: bool) -> list[Former]:
-    """Give all that is on a network its IPv6 addresses, or take them away."""
-    before = []
-    for subnet in await desk.tx.subnets.select(network=network.id):
-        cidr6, gateway6 = addresses.block6(network.id, subnet.number) if ipv6 else ("", "")
-        before.append(changed("subnets", subnet, "cidr6", "gateway6"))
-        await desk.tx.subnets.update(subnet.id, {}, cidr6=cidr6, gateway6=gateway6)
-        new = msgspec.structs.replace(subnet, cidr6=cidr6, gateway6=gateway6)
-        for port in await desk.tx.ports.select(network=network.id, subnet=subnet.id):
-            before.append(changed("ports", port, "address6"))
-            await desk.tx.ports.update(port.id, {}, address6=addresses.address6(new, port.address))
-    return before
 
 
 async def _refuse_used(desk: Desk, network: Network, ports: Sequence[Port]) -> None:

@@ -4,7 +4,7 @@ Rules
 -----
 1. A NIC's place is written down with the description that wants it. The address that it got is in the description from
    then on; a snapshot of it so knows where the guest will look for itself.
-2. A place stays a NIC's until neither the description nor the guest has that NIC (`engine.ports`).
+2. A place stays a NIC's until neither the description nor the guest has that NIC (`engine.leaving`).
 3. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
 """
 
@@ -18,6 +18,7 @@ from guesthouse.decide.addresses import address6, lowest_free
 from guesthouse.decide.places import check_address, free_address
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.networks import DEFAULT_GROUP, usable_network
+from guesthouse.engine.network_undo import changed
 from guesthouse.engine.resolve import find_network
 from guesthouse.engine.wanted import touch
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity, NotFound
@@ -97,6 +98,7 @@ async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Por
     forwards = await _forwards(desk, nic, network, nic.mac)
     said = {"name": name, "groups": tuple(groups.values()), "forwards": forwards}
     if any(getattr(port, field) != value for field, value in said.items()):
+        desk.before.append(changed("ports", port, **said))
         await desk.tx.ports.update(port.id, {}, **said)
         await _touch(desk, network)
     return _described(nic, network, subnet, address=port.address, groups=tuple(groups), forwards=forwards)
