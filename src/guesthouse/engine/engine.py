@@ -30,7 +30,7 @@ from guesthouse.engine.owners import Owners, Wakes
 from guesthouse.engine.progress import Board, Changes
 from guesthouse.engine.stock import Stocktaking
 from guesthouse.engine.views import Views
-from guesthouse.engine.works import Works
+from guesthouse.engine.works import Tools, Works
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineRow, Power, State
 from guesthouse.model.names import make_id
@@ -86,7 +86,8 @@ async def open_engine(
         owners = Owners(tasks, work)
         converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
         imaging = Imaging(store, board, random, owners.wake)
-        works = Works(store, host.images, host.templates, host.disks, host.networks, board, checkpoint, imaging)
+        tools = Tools(store, host.images, host.templates, host.disks, host.networks, board, imaging)
+        works = Works(tools, checkpoint)
         networks = Networks(store, host.networks, host.network_facts, identity.host, owners.wake)
         access = Access(store, host.keys)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
