@@ -19,6 +19,7 @@ from guesthouse.engine import intents, network_intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
+from guesthouse.engine.wanted import load_wanted
 from guesthouse.model.errors import Failed
 from guesthouse.model.machine import DiskFormat, DiskSpec, MachineSpec, NicSpec
 from guesthouse.model.network import NetworkMode
@@ -59,6 +60,10 @@ TAKE = intents.SnapshotCreate(machine="web", name="one")
 TWO = intents.SnapshotCreate(machine="web", name="two")
 NETWORK = network_intents.NetworkCreate(name="lan", mode=NetworkMode.PRIVATE)
 SUBNET = network_intents.SubnetCreate(network="lan", cidr="10.1.0.0/24")
+WEB = network_intents.GroupCreate(network="lan", name="web")
+LAN = (NETWORK, SUBNET, WEB)
+ONE, OTHER = (NicSpec(mac=f"52:54:00:00:00:0{number}", network="lan") for number in (1, 2))
+IN_WEB = NicSpec(mac=ONE.mac, network="lan", groups=("web",))
 SCENES: dict[str, Scene] = {
     "machine.launch": Scene((), launch()),
     "machine.fork": Scene((launch(disks=(DATA,)),), intents.Fork(machine="web", count=2)),
@@ -102,6 +107,22 @@ OTHERS: dict[str, Scene] = {
     "image.create of a stopped machine": Scene(
         (launch(), intents.Stop(machine="web", force=True)), intents.ImageCreate(machine="web", name="second")
     ),
+    "machine.launch on a network": Scene(LAN, launch(nics=(ONE, OTHER))),
+    "machine.change that adds a NIC": Scene(
+        (*LAN, launch(nics=(ONE,))), intents.Change(machine="web", nics=(ONE, OTHER))
+    ),
+    "machine.change that takes another NIC": Scene(
+        (*LAN, launch(nics=(ONE,))), intents.Change(machine="web", nics=(OTHER,))
+    ),
+    "machine.change of groups": Scene((*LAN, launch(nics=(ONE,))), intents.Change(machine="web", nics=(IN_WEB,))),
+    "machine.change of a stopped machine": Scene(
+        (*LAN, launch(nics=(ONE,)), intents.Stop(machine="web", force=True)),
+        intents.Change(machine="web", nics=(OTHER,)),
+    ),
+    "machine.fork on a network": Scene((*LAN, launch(nics=(ONE,))), intents.Fork(machine="web", count=2)),
+    "machine.delete on a network": Scene(
+        (*LAN, launch(nics=(ONE, OTHER)), launch("db", nics=(NicSpec(network="lan"),))), intents.Delete(machine="web")
+    ),
 }
 
 
@@ -133,8 +154,8 @@ async def play(store: Store, host: FakeHost, scene: Scene, reaper: Reaper) -> st
     return asked[0].id
 
 
-async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
-    """All that lasts, without what two runs may differ in: ids, times and process numbers."""
+async def world(store: Store, engine: Engine, asker: Asker, host: FakeHost) -> object:
+    """All that lasts, without what two runs may differ in: ids, times, generations and process numbers."""
     machines = [(await engine.views.machine(asker, row.id)).machine for row in await engine.views.machines(asker)]
     return (
         [(m.name, m.state, m.power, m.vcpus, m.memory_mib, m.stage, len(m.spec.disks)) for m in machines],
@@ -145,7 +166,7 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
             (view.network.name, view.network.state, [subnet.cidr for subnet in view.subnets])
             for view in await engine.networks.networks(asker)
         ],
-        [(each.network.generation, len(each.subnets), len(each.groups)) for each in host.networks.made.values()],
+        await networks(store, host),
         sum(bool(seen.process) for seen in host.machines.seen.values()),
         sum(seen.folder for seen in host.machines.seen.values()),
         len(host.images.made),
@@ -154,6 +175,20 @@ async def world(engine: Engine, asker: Asker, host: FakeHost) -> object:
         sum(len(seen.snapshots) for seen in host.machines.seen.values()),
         [len(disk.layers) or 1 for disk in await engine.views.disks(asker)],
     )
+
+
+async def networks(store: Store, host: FakeHost) -> object:
+    """The places on each network and their groups; the host knows all of it."""
+    found = []
+    async with store.read() as tx:
+        names = {group.id: group.name for group in await tx.groups.select()}
+        for network in await tx.networks.select():
+            wanted, made = await load_wanted(tx, network), host.networks.made[network.id]
+            assert (wanted.subnets, wanted.ports, wanted.groups) == (made.subnets, made.ports, made.groups)
+            places = [(p.port.name, p.port.address, [names[id] for id in p.port.groups]) for p in made.ports]
+            found.append((len(made.subnets), len(made.groups), sorted(places)))
+    assert len(host.networks.made) == len(found)
+    return found
 
 
 async def idle(store: Store, engine: Engine, asker: Asker) -> None:
@@ -166,11 +201,12 @@ async def idle(store: Store, engine: Engine, asker: Asker) -> None:
 
 
 async def _left_over(store: Store, engine: Engine, asker: Asker) -> bool:
-    """Whether a machine is not yet as it is wanted, or a snapshot is not yet gone."""
+    """Whether a machine or a network is not yet as it is wanted, or a snapshot is not yet gone."""
     machines = await engine.views.machines(asker)
     async with store.read() as tx:
         going = await tx.snapshots.scan(state=SnapshotState.DELETING)
-    return bool(going) or any(row.observed_generation != row.generation for row in machines)
+        networks = await tx.networks.scan()
+    return bool(going) or any(row.observed_generation != row.generation for row in (*machines, *networks))
 
 
 @pytest.mark.parametrize("name", sorted(SCENES | OTHERS))
@@ -182,7 +218,7 @@ async def test_killed_at_every_step(store: Store, name: str) -> None:
         await play(store, host, scene, whole)
         async with at_work(store, host) as (engine, asker):
             await idle(store, engine, asker)
-            expected = await world(engine, asker, host)
+            expected = await world(store, engine, asker, host)
     for fatal in range(len(whole.seen)):
         async with _fresh(store) as host:
             await set_up(store, host, scene)
@@ -194,7 +230,7 @@ async def test_killed_at_every_step(store: Store, name: str) -> None:
                 where = whole.seen[fatal]
                 assert operation.state in ENDED, where
                 assert operation.state is OperationState.DONE, where
-                assert await world(engine, asker, host) == expected, where
+                assert await world(store, engine, asker, host) == expected, where
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +241,7 @@ async def _fresh(store: Store):
         for machine in await tx.machines.scan():
             await tx.machines.delete(machine.id)
         nouns = (tx.snapshots, tx.disks, tx.templates, tx.images, tx.operations)
-        for table in (*nouns, tx.subnets, tx.groups, tx.networks):
+        for table in (*nouns, tx.ports, tx.subnets, tx.groups, tx.networks):
             for row in await table.scan():
                 await table.delete(row.id)
     yield host
@@ -237,6 +273,10 @@ UNDOING = {
     "apply": Undoing(
         Scene((launch(), DISK), intents.Apply(spec=WITH_MORE)), "plug-nic", {"unplug-disk", "remove-disk"}
     ),
+    "launch on a network": Undoing(Scene(LAN, launch(nics=(ONE,))), "resume", {"kill", "remove-folder"}),
+    "change of groups": Undoing(
+        Scene((*LAN, launch(nics=(ONE,))), intents.Change(machine="web", nics=(IN_WEB, OTHER))), "plug-nic", set()
+    ),
 }
 
 
@@ -254,7 +294,7 @@ async def fail(store: Store, case: Undoing, fatal: int) -> list[tuple[str, str, 
     async with _fresh(store) as host:
         await set_up(store, host, case.scene)
         async with at_work(store, host) as (engine, asker):
-            expected = await world(engine, asker, host)
+            expected = await world(store, engine, asker, host)
         host.machines.faults[case.failing] = Failed("no")
         reaper = Reaper(fatal)
         operation_id = await play(store, host, case.scene, reaper)
@@ -262,7 +302,7 @@ async def fail(store: Store, case: Undoing, fatal: int) -> list[tuple[str, str, 
             await idle(store, engine, asker)
             where = reaper.seen[fatal]
             assert (await engine.views.operation(asker, operation_id)).state is OperationState.FAILED, where
-            assert await world(engine, asker, host) == expected, where
+            assert await world(store, engine, asker, host) == expected, where
             kept = {disk.id for disk in await engine.views.disks(asker)}
             assert {disk for seen in host.machines.seen.values() for disk in seen.disks} <= kept, where
         return reaper.seen
