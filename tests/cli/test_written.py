@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,13 @@ from guesthouse.model.errors import Invalid
         (written.forward, "8080:80", {"host_port": 8080, "guest_port": 80}),
         (written.forward, "80", {"guest_port": 80}),
         (written.forward, "53:5353/udp", {"host_port": 53, "guest_port": 5353, "protocol": "udp"}),
+        (written.metadata, "tokens=optional,hop-limit=2", {"tokens_required": False, "hop_limit": 2}),
+        (
+            written.metadata,
+            "tokens=required,ipv6=no,labels=yes",
+            {"tokens_required": True, "ipv6": False, "labels": True},
+        ),
+        (written.metadata, "enabled=no,dialects=ec2+gce", {"enabled": False, "dialects": ["ec2", "gce"]}),
         (written.passing, "any", {"protocol": "any", "first_port": 0, "last_port": 0}),
         (written.passing, "tcp", {"protocol": "tcp", "first_port": 0, "last_port": 0}),
         (written.passing, "tcp:80", {"protocol": "tcp", "first_port": 80, "last_port": 80}),
@@ -100,6 +109,9 @@ def test_a_value_is_read(read: Callable[[str], object], text: str, value: object
         (written.disk, "thin=perhaps,size=1G"),
         (written.nic, "mac=1,mac=2"),
         (written.nic, "speed=fast"),
+        (written.metadata, "tokens=maybe"),
+        (written.metadata, "hop-limit=two"),
+        (written.metadata, "on"),
         (written.limit, "none"),
         (written.size_limit, "much"),
     ],
@@ -182,6 +194,16 @@ def test_forwards_of_a_launch_belong_to_the_first_card(tmp_path: Path) -> None:
     ]
 
 
+def test_user_data_that_is_no_text_is_written_in_base64(tmp_path: Path) -> None:
+    packed, text = tmp_path / "packed", tmp_path / "text"
+    packed.write_bytes(gzip.compress(b"#!/bin/sh\n"))
+    text.write_bytes("#!/bin/sh\r\n# ü\n".encode())
+    spec = launch_request(Guest(tmp_path), user_data=str(packed))["spec"]
+    assert (base64.b64decode(spec["user_data"]), spec["user_data_encoding"]) == (packed.read_bytes(), "base64")
+    spec = launch_request(Guest(tmp_path), user_data=str(text))["spec"]
+    assert (spec["user_data"].encode(), "user_data_encoding" in spec) == (text.read_bytes(), False)
+
+
 async def test_user_data_and_keys_are_read_from_files(guest: Guest, tmp_path: Path) -> None:
     from tests.cli.transcripts import PUBLIC_KEY
 
@@ -206,7 +228,8 @@ async def test_user_data_and_keys_are_read_from_files(guest: Guest, tmp_path: Pa
         assert ended.code == code, ended
     broken = await guest("launch --user-data -", b"#cloud-config\nusers: [\n")
     assert (broken.code, "YAML" in broken.err) == (2, True)
-    assert (await guest("launch --user-data -", b"\xff")).err == "error: user-data - is no text (UTF-8)\n"
+    assert (await guest("apply -f -", b"\xff")).err == "error: file - is no text (UTF-8)\n"
+    assert (await guest("launch --user-data -", b"\xff")).code == 2
 
 
 async def test_a_machine_goes_through_yaml_unchanged(guest: Guest, tmp_path: Path) -> None:

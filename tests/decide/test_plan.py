@@ -15,7 +15,7 @@ from guesthouse.decide import steps as p
 from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen, SnapshotSeen
 from guesthouse.decide.plan import Lapse, hot_pluggable, lapse, plan, waiting_for_restart
 from guesthouse.decide.steps import STEPS, Step
-from guesthouse.model.machine import Bus, Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Power
+from guesthouse.model.machine import Bus, Datasource, Deleting, DiskSpec, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.network import Network, NetworkMode, NetworkWanted
 from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
@@ -34,6 +34,7 @@ def perform(step: Step, desired: Desired, observed: Observed) -> Observed:
             del disks[disk.id]
             return replace(observed, disks=disks)
         case p.WriteSeed():
+            assert machine.spec.datasource is Datasource.SEED
             return replace(observed, seeded=True, folder=True)
         case p.Start():
             assert process is None
@@ -127,6 +128,7 @@ SPECS = st.builds(
     nics=NICS,
     disks=DISK_SPECS,
     balloon=st.booleans(),
+    datasource=st.sampled_from(list(Datasource)),
 )
 MACHINES = st.builds(
     Machine,

@@ -8,7 +8,20 @@ import msgspec
 import pytest
 
 from guesthouse.decide.templates import HARDWARE, fits, hardware
-from guesthouse.model.machine import Bus, Cache, DiskFormat, DiskSpec, Firmware, Forward, MachineSpec, NicModel, NicSpec
+from guesthouse.model.machine import (
+    Bus,
+    Cache,
+    Datasource,
+    DiskFormat,
+    DiskSpec,
+    Encoding,
+    Firmware,
+    Forward,
+    MachineSpec,
+    NicModel,
+    NicSpec,
+)
+from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.resources import Image, Template
 
 MICRO = Image(id="m", project="p", name="micro", kernel="vmlinuz", initrd="initrd")
@@ -29,6 +42,7 @@ OTHERS: dict[str, Any] = {
     "balloon": False,
     "agent": False,
     "screen": True,
+    "datasource": Datasource.METADATA,
 }
 
 
@@ -50,6 +64,7 @@ def test_other_hardware_does_not_fit(name: str) -> None:
 def test_every_field_of_a_machine_is_hardware_or_its_own() -> None:
     """A new field must be put on one of the sides."""
     own = {"name", "image", "disks", "nics", "user_data", "ssh_keys", "labels", "autostart", "type"}
+    own |= {"user_data_encoding", "metadata"}
     assert set(HARDWARE) == set(OTHERS) == set(MachineSpec.__struct_fields__) - own
 
 
@@ -62,6 +77,7 @@ def test_every_field_of_a_machine_is_hardware_or_its_own() -> None:
         {"disks": (ROOT, DATA, DiskSpec(name="unit", disk="old", bus=Bus.SCSI, cache=Cache.NONE))},
         {"user_data": "#cloud-config\n", "ssh_keys": ("ssh-ed25519 AAAA",), "labels": {"a": "b"}, "autostart": True},
         {"name": "other", "image": "debian"},
+        {"user_data": "H4sI", "user_data_encoding": Encoding.BASE64, "metadata": MetadataOptions(enabled=False)},
     ],
 )
 def test_what_is_plugged_and_what_is_its_own_may_be_anything(own: dict[str, Any]) -> None:
@@ -89,6 +105,13 @@ def test_the_root_disk_sits_where_the_frozen_one_sat() -> None:
     assert not fork(disks=())
 
 
+def test_a_template_is_for_one_datasource() -> None:
+    asks = msgspec.structs.replace(WEB, datasource=Datasource.METADATA)
+    template = msgspec.structs.replace(TEMPLATE, spec=hardware(asks))
+    assert fits(template, DEBIAN, asks)
+    assert not fits(template, DEBIAN, WEB)
+
+
 def test_an_image_without_a_disk_leaves_all_disks_to_the_machine() -> None:
     template = msgspec.structs.replace(TEMPLATE, image="m")
     for disks in ((), (DATA,), (DiskSpec(disk="existing", format=DiskFormat.RAW),)):
@@ -108,6 +131,8 @@ def test_a_template_keeps_nothing_that_is_one_machines_own() -> None:
         vcpus=2,
         disks=(ROOT,),
         user_data="#!/bin/sh\n",
+        user_data_encoding=Encoding.BASE64,
+        metadata=MetadataOptions(labels=True),
         ssh_keys=("k",),
         labels={"a": "b"},
         autostart=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 
 import msgspec
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guesthouse.decide.quota import check_quota, used
-from guesthouse.decide.validate import check_public_key, check_spec, check_user_data
+from guesthouse.decide.validate import MAX_UNPACKED_BYTES, check_public_key, check_spec, check_told, check_user_data
 from guesthouse.model.errors import Invalid, QuotaExceeded
-from guesthouse.model.machine import Bus, DiskSpec, Forward, MachineRow, MachineSpec, NicSpec
+from guesthouse.model.machine import Bus, Datasource, DiskSpec, Encoding, Forward, MachineRow, MachineSpec, NicSpec
+from guesthouse.model.metadata import Dialect, MetadataOptions
 from guesthouse.model.resources import Disk, Project, Quota
 
 GOOD = MachineSpec(name="web", disks=(DiskSpec(size_mib=1024),))
@@ -54,6 +56,12 @@ def test_a_good_one_passes() -> None:
         ("user_data", {"user_data": "#cloud-config\n- a\n"}),
         ("user_data", {"user_data": "hostname: web\n"}),
         ("user_data", {"user_data": "#!/bin/sh\n" + "x" * 600_000}),
+        ("user_data", {"user_data": "#!/bin/sh\n", "user_data_encoding": Encoding.BASE64}),
+        ("hop_limit", {"metadata": MetadataOptions(hop_limit=0)}),
+        ("hop_limit", {"metadata": MetadataOptions(hop_limit=65)}),
+        ("dialects", {"metadata": MetadataOptions(dialects=(Dialect.EC2, Dialect.EC2))}),
+        ("datasource", {"datasource": Datasource.METADATA, "nics": ()}),
+        ("datasource", {"datasource": Datasource.METADATA, "nics": (NicSpec(), NicSpec(network="back"))}),
     ],
 )
 def test_refusals(field: str, change: dict[str, object]) -> None:
@@ -63,23 +71,57 @@ def test_refusals(field: str, change: dict[str, object]) -> None:
     assert refused.value.hint
 
 
+@pytest.mark.parametrize("options", [MetadataOptions(enabled=False), MetadataOptions(dialects=(Dialect.GCE,))])
+def test_a_service_that_would_refuse_whom_it_is_to_configure(options: MetadataOptions) -> None:
+    nics = (NicSpec(network="back"),)
+    asks = msgspec.structs.replace(GOOD, nics=nics, datasource=Datasource.METADATA, metadata=options)
+    check_spec(asks)
+    check_told(msgspec.structs.replace(asks, datasource=Datasource.SEED))
+    with pytest.raises(Invalid) as refused:
+        check_told(asks)
+    assert (refused.value.field, bool(refused.value.hint)) == ("metadata", True)
+
+
 @pytest.mark.parametrize(
     "text", ["", "#cloud-config\n", "#cloud-config\na: 1\n", "#!/bin/sh\ntrue\n", "Content-Type: multipart/mixed\n"]
 )
 def test_user_data_that_passes(text: str) -> None:
-    check_user_data(text)
+    check_user_data(text.encode())
+    check_user_data(gzip.compress(text.encode()))
+    packed = base64.b64encode(gzip.compress(text.encode())).decode()
+    check_spec(msgspec.structs.replace(GOOD, user_data=packed, user_data_encoding=Encoding.BASE64))
 
 
 def test_yaml_errors_name_the_line() -> None:
     with pytest.raises(Invalid, match="line 3, column 4"):
-        check_user_data("#cloud-config\na: 1\nb: @c\n")
+        check_user_data(b"#cloud-config\na: 1\nb: @c\n")
+    with pytest.raises(Invalid, match="line 3, column 4"):
+        check_user_data(gzip.compress(b"#cloud-config\na: 1\nb: @c\n"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"\x1f\x8b",
+        b"\x1f\x8b" + b"\0" * 30,
+        gzip.compress(b"#!/bin/sh\n")[:-4],
+        gzip.compress(b"hostname: web\n"),
+        gzip.compress(b"#!/bin/sh\n" + b"\0" * MAX_UNPACKED_BYTES),
+        b"\xff\xfe\xfd",
+    ],
+    ids=["short", "damaged", "cut off", "no cloud-config", "large", "no text"],
+)
+def test_packed_user_data_that_is_refused(given: bytes) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_user_data(given)
+    assert refused.value.field == "user_data"
 
 
 @given(st.text(max_size=200))
 def test_user_data_is_accepted_or_refused_never_more(text: str) -> None:
     try:
-        check_user_data(text)
-        check_user_data("#cloud-config\n" + text)
+        check_user_data(text.encode())
+        check_user_data(b"#cloud-config\n" + text.encode())
     except Invalid:
         pass
 

@@ -28,8 +28,8 @@ _RANDOM = SystemRandom()
 class Street:
     """A house at work, its store, and the networks that a test puts there."""
 
-    def __init__(self, engine: Engine, asker: Asker, store: SqlStore) -> None:
-        self.engine, self.asker, self.store = engine, asker, store
+    def __init__(self, engine: Engine, asker: Asker, store: SqlStore, host: FakeHost) -> None:
+        self.engine, self.asker, self.store, self.host = engine, asker, store, host
         self._numbers = 100
 
     async def network(self, name: str, mode: NetworkMode = NetworkMode.NAT, *cidrs: str, **values: Any) -> Network:
@@ -87,9 +87,10 @@ def _subnet(network: Network, number: int, cidr: str) -> Subnet:
 
 @asynccontextmanager
 async def a_street(store: SqlStore) -> AsyncIterator[Street]:
-    async with at_work(store, FakeHost()) as (engine, asker):
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
         await with_image(engine, asker)
-        yield Street(engine, asker, store)
+        yield Street(engine, asker, store, host)
 
 
 async def test_a_machine_gets_the_first_free_address_and_keeps_it(store: SqlStore) -> None:

@@ -16,7 +16,7 @@ def files(**changes: Any) -> dict[str, bytes]:
     given: dict[str, Any] = {
         "machine_id": "0f7c1a52-3f0e-4b7a-9c55-2f7d3a6f8b11",
         "hostname": "web",
-        "user_data": "#cloud-config\npackages: [nginx]\n",
+        "user_data": b"#cloud-config\npackages: [nginx]\n",
         "authorized_keys": ("ssh-ed25519 AAAAone me@here", "ssh-ed25519 AAAAtwo\n", "ssh-ed25519 AAAAone me@here"),
         "host_key": KEY,
     }
@@ -30,8 +30,8 @@ def test_the_documents(golden: Golden) -> None:
 
 
 def test_user_data_is_passed_on_as_it_was_given() -> None:
-    given = "#!/bin/sh\necho \"ü\" 'x'\t$Y \r\n\r\n"
-    assert files(user_data=given)["user-data"] == given.encode()
+    given = "#!/bin/sh\necho \"ü\" 'x'\t$Y \r\n\r\n".encode()
+    assert files(user_data=given)["user-data"] == given
 
 
 def test_documents_are_yaml_for_any_reader() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guesthouse.formats.outcome import from_console, from_result, is_gate, parse_report, preparation
+from guesthouse.formats.outcome import from_console, from_result, is_gate, parse_report, preparation, told_host_key
 from guesthouse.model.machine import Failure, Outcome, Stage
 
 
@@ -40,6 +40,24 @@ def test_failures_are_believed_more_than_ok() -> None:
     said = report(stage="configured", ok=True, failures=[{"module": "users"}])
     assert said is not None
     assert said[1] == Outcome(ok=False, failures=(Failure("users", ""),))
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1m9Jb6Qy3P8F0c2dG5T1u0cWk8yQmC7bE4dYl2xN1v"
+
+
+def test_the_key_of_its_ssh_server() -> None:
+    line = json.dumps({"stage": "configured", "ok": True, "host_key": KEY}).encode()
+    assert told_host_key(line) == KEY
+    assert parse_report(line) == (Stage.CONFIGURED, Outcome(ok=True))
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["", "AAAA", KEY[:-1], f"{KEY}A", f"{KEY}\nother {KEY}", f"{KEY} me@here", f"@cert-authority * {KEY}", 7, None],
+)
+def test_what_is_no_such_key_is_none(told: object) -> None:
+    assert told_host_key(json.dumps({"stage": "configured", "host_key": told}).encode()) == ""
+    assert told_host_key(b"host_key") == ""
 
 
 @pytest.mark.parametrize(

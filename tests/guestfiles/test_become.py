@@ -74,6 +74,40 @@ def test_names_are_replaced_where_they_stand_alone(web: ScratchGuest) -> None:
     assert web.read("/var/lib/cloud/data/previous-hostname") == "web-1"
 
 
+CLOUD = "/var/lib/cloud"
+BEFORE, AFTER = "i-0193c1a2000040008", "i-0193c1a2000040009"
+
+
+def configured_as(guest: ScratchGuest, name: str) -> None:
+    guest.write(f"{CLOUD}/instances/{name}/sem/config_runcmd", b"done")
+    guest.write(f"{CLOUD}/data/instance-id", f"{name}\n".encode())
+    Path(guest.path(f"{CLOUD}/instance")).symlink_to(f"{CLOUD}/instances/{name}")
+
+
+@pytest.mark.parametrize("broken_off", ["", "folder", "link"])
+def test_cloud_init_has_configured_whom_it_will_be_told_to_be(web: ScratchGuest, broken_off: str) -> None:
+    configured_as(web, BEFORE)
+    folder, link = Path(web.path(f"{CLOUD}/instances")), Path(web.path(f"{CLOUD}/instance"))
+    if broken_off:
+        (folder / BEFORE).rename(folder / AFTER)
+        Path(f"{link}.new").symlink_to("half")
+    if broken_off == "link":
+        link.unlink()
+        link.symlink_to(f"{CLOUD}/instances/{AFTER}")
+    become.name(web, {**TOLD, "instance_id": AFTER})
+    assert [each.name for each in folder.iterdir()] == [AFTER]
+    assert web.read(f"{CLOUD}/instances/{AFTER}/sem/config_runcmd") == "done"
+    assert str(link.readlink()) == f"{CLOUD}/instances/{AFTER}"
+    assert web.read(f"{CLOUD}/data/instance-id") == f"{AFTER}\n"
+    assert not Path(f"{link}.new").is_symlink()
+
+
+def test_with_a_seed_disk_cloud_init_keeps_its_instance(web: ScratchGuest) -> None:
+    configured_as(web, BEFORE)
+    become.name(web, TOLD)
+    assert web.read(f"{CLOUD}/data/instance-id") == f"{BEFORE}\n"
+
+
 def test_what_is_not_there_is_not_made(web: ScratchGuest) -> None:
     become.name(web, TOLD)
     for path in ("/etc/machine-id", "/var/lib/cloud", "/etc/dropbear", "/etc/ssh"):

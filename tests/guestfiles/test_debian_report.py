@@ -68,7 +68,7 @@ def report(tmp_path: Path) -> Any:
     assert spec is not None
     module = module_from_spec(spec)
     loader.exec_module(module)
-    for name in ("PORT", "RESULT", "LOG", "OUTPUT", "MERGED", "SCHEMA"):
+    for name in ("PORT", "RESULT", "LOG", "OUTPUT", "MERGED", "SCHEMA", "HOST_KEY"):
         setattr(module, name, str(tmp_path / name))
     (tmp_path / "SCHEMA").write_text(json.dumps(_SCHEMA))
     return module
@@ -93,7 +93,14 @@ def test_all_went_well(report: Any) -> None:
         "source": "nocloud",
         "failures": [],
         "ignored": [],
+        "host_key": "",
     }
+
+
+def test_the_key_that_the_guest_made_for_itself(report: Any) -> None:
+    Path(report.HOST_KEY).write_text("ssh-ed25519 AAAA root@web\n")
+    told = _told(report, "", [], datasource="DataSourceEc2Local")
+    assert (told["source"], told["host_key"]) == ("ec2", "ssh-ed25519 AAAA")
 
 
 def test_a_failing_script_is_named_with_its_exit_status_and_the_last_lines(report: Any) -> None:

@@ -142,6 +142,26 @@ def test_a_seed_that_is_there_before_anybody_waits_is_seen(template: Template) -
         pass
 
 
+def test_without_a_seed_the_nics_open_the_gate_when_all_that_was_plugged_is_in(template: Template) -> None:
+    guest = template.guest
+    guest.write("/sys/class/dmi/id/product_uuid", b"ec2c2d3e-4a5b-4c6d-8e7f-901a2b3c4d5e\n")
+    guest.write("/sys/class/block/vda/serial", b"seed\n")  # nobody looks for one
+    slots = {"2": "0000:01:00", "3": "0000:02:00"}
+    for slot, address in slots.items():
+        guest.write(f"/sys/bus/pci/slots/{slot}/address", address.encode())
+        guest.write(f"/sys/bus/pci/slots/{slot}/adapter", b"0")
+    with waiting(template) as thread:
+        for slot in slots:
+            guest.write(f"/sys/bus/pci/slots/{slot}/adapter", b"1")
+        for number, address in enumerate(slots.values()):
+            assert thread.is_alive()
+            guest.folder(f"/sys/bus/pci/devices/{address}.0/virtio{number}")
+            guest.write(f"/sys/bus/pci/devices/{address}.0/vendor", b"0x1af4\n")
+            template.add("virtio")
+    probed = [each[2] for each in guest.kernel if each[:2] == ("told", "/sys/bus/virtio/drivers_probe")]
+    assert probed == ["virtio0", "virtio1"]
+
+
 def test_randomness_comes_before_the_clock_and_others_run_first(template: Template) -> None:
     old, new = b"o" * entropy.FETCHED_BEFORE_BYTES, b"n" * 64
     template.guest.write("/dev/hwrng", old + new)

@@ -12,7 +12,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guesthouse.guestfiles.micro.firstboot import keys, modules
+from guesthouse.guestfiles.micro.firstboot import keys, modules, secureshell
 from guesthouse.guestfiles.micro.firstboot.sources import from_files
 
 from .conftest import ScratchGuest
@@ -226,6 +226,14 @@ def test_a_host_key_that_dropbear_does_not_read_is_a_failure(guest: ScratchGuest
     assert failures(guest, "ssh_keys: {ed25519_private: x}") == [
         "ssh: ed25519_private is no key that dropbear reads: Error: not a key"
     ]
+
+
+def test_a_host_key_is_made_where_none_was_given(guest: ScratchGuest) -> None:
+    said = b"Generating 256 bit ed25519 key, this may take a while...\nPublic key portion is:\n"
+    guest.answers["dropbearkey"] = (0, said + b"ssh-ed25519 AAAAmade root@web\nFingerprint: SHA256:x\n")
+    assert secureshell.make_host_keys(guest) == "ssh-ed25519 AAAAmade"
+    guest.write(secureshell.KEY_FILES["ed25519"], b"given")
+    assert secureshell.make_host_keys(guest) == ""
 
 
 # --- files ----------------------------------------------------------------------------------------------------

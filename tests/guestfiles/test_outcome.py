@@ -37,6 +37,7 @@ def test_a_boot_without_a_source(guest: ScratchGuest) -> None:
         "failures": [],
         "ignored": [],
         "log": "",
+        "host_key": "",
     }
     assert json.loads(guest.read("/run/cloud-init/result.json")) == {
         "v1": {"datasource": "DataSourceNone", "errors": []}

@@ -17,6 +17,7 @@ from guesthouse.host.console import Consoles
 from guesthouse.host.durable import keep_end
 from guesthouse.host.feed import Feed
 from guesthouse.host.machines.folder import Folder
+from guesthouse.host.seed import keep_host_key, public_of
 from guesthouse.host.stages import Stages, read_reports
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Outcome, Stage
@@ -154,6 +155,29 @@ async def test_reports_are_taken_up_and_remembered(folder: Folder) -> None:
     assert told == [Stage.REACHABLE, Stage.CONFIGURED]
     again = Stages(folder, 1.0, lambda: None)
     assert (again.stage, again.outcome, again.reports) == (Stage.CONFIGURED, Outcome(ok=True), False)
+
+
+KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43}" for letter in "ab"]
+
+
+def configured(host_key: str) -> bytes:
+    return json.dumps({"stage": "configured", "ok": True, "host_key": host_key}).encode() + b"\n"
+
+
+async def test_the_key_that_a_guest_made_is_known_from_its_report(folder: Folder) -> None:
+    for key in (*KEYS, f"{KEYS[0]}\n* {KEYS[0]}"):
+        await reported(folder, configured(key))
+    assert public_of(folder.host_key).read_text() == f"{KEYS[1]}\n"
+    # A fork of it is given one by the house.
+    given = keep_host_key(folder.host_key)
+    assert public_of(folder.host_key).read_text() == f"{given.public}\n"
+    assert keep_host_key(folder.host_key) == given
+
+
+async def test_of_a_key_that_the_house_gave_the_guests_word_does_not_count(folder: Folder) -> None:
+    given = keep_host_key(folder.host_key)
+    await reported(folder, configured(KEYS[0]))
+    assert public_of(folder.host_key).read_text() == f"{given.public}\n"
 
 
 async def test_another_run_begins_at_the_beginning(folder: Folder) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guesthouse.model.machine import Bus, Cache, DiskFormat, DiskSpec, MachineSpec, NicModel, NicSpec
+from guesthouse.model.machine import Bus, Cache, Datasource, DiskFormat, DiskSpec, MachineSpec, NicModel, NicSpec
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.boot import Bios, Boot, Direct, MemoryFile, Sockets, Uefi
 from guesthouse.qemu.capabilities import Capabilities
@@ -136,6 +136,11 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         MICRO,
         more={"taps": {MAC.format(2): 21, MAC.format(3): 22}},
+    ),
+    "metadata": Scenario(
+        MachineSpec(name="asks", memory_mib=128, nics=(nic(),), datasource=Datasource.METADATA),
+        MICRO,
+        more={"datasource": Datasource.METADATA},
     ),
     "two-nics": Scenario(MachineSpec(name="router", nics=(nic(1), nic(2, NicModel.E1000))), MICRO),
     "screen": Scenario(MachineSpec(name="desk", disks=(disk(),), nics=(nic(),), screen=True)),

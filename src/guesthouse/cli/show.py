@@ -98,6 +98,20 @@ def _place(nic: dict[str, Any]) -> str:
     return " ".join(filter(None, words))
 
 
+def _metadata(value: Any, now: Now) -> str:
+    """``tokens required, hop limit 1, ec2+gce+azure``."""
+    if not value["enabled"]:
+        return "off"
+    words = [
+        f"tokens {'required' if value['tokens_required'] else 'optional'}",
+        f"hop limit {value['hop_limit']}",
+        "" if value["ipv6"] else "no IPv6",
+        "tells labels" if value["labels"] else "",
+        "+".join(value["dialects"]) or "no dialect",
+    ]
+    return ", ".join(filter(None, words))
+
+
 def _subnets(value: Any, now: Now) -> str:
     return "\n".join(line for each in value for line in _subnet(each))
 
@@ -149,6 +163,7 @@ WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "used_mib": lambda value, now: _used(value, show_mib),
     "port": lambda value, now: str(value),
     "nics": _nics,
+    "metadata": _metadata,
     "forwards": _forwards,
     "labels": _labels,
     "details": _details,

@@ -139,6 +139,28 @@ NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
+# What is written of the metadata service -> (field of the request, reader).
+METADATA_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "enabled": ("enabled", truth),
+    "tokens": ("tokens_required", lambda text: _one_of(text, {"required": True, "optional": False})),
+    "hop-limit": ("hop_limit", whole),
+    "ipv6": ("ipv6", truth),
+    "labels": ("labels", truth),
+    "dialects": ("dialects", lambda text: text.split("+")),
+}
+
+
+def metadata(text: str) -> dict[str, Any]:
+    """``tokens=optional,hop-limit=2`` -> options of the metadata service."""
+    return _compound(text, "metadata", METADATA_KEYS)
+
+
+def _one_of(text: str, words: Mapping[str, object]) -> object:
+    if text not in words:
+        raise Invalid(f"{text!r} is neither {' nor '.join(words)}", value=text, hint=f"write {' or '.join(words)}")
+    return words[text]
+
+
 def disk(text: str) -> dict[str, Any]:
     """``10G`` (the root disk's size) or ``name=data,size=10G,format=raw`` -> a disk of a machine."""
     return {"size_mib": size(text)} if "=" not in text else _compound(text, "disk", DISK_KEYS)

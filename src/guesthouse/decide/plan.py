@@ -5,8 +5,8 @@ Rules
 1. `plan` is pure and total. Planning again after every step succeeded yields nothing.
 2. Steps come in an order in which each may be killed at any point: the next plan starts from what is there.
 3. A machine that is to go is stopped by force first, then its disks (those that go with it), then its folder.
-4. Disks exist in their size before a process does; the seed is written before the first start. A disk that is to
-   leave is removed only while no process has it.
+4. Disks exist in their size before a process does; the seed, of a machine that is to have one, is written before the
+   first start. A disk that is to leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
    and are named by `waiting_for_restart`. They never cause a step. What a NIC on a network may do, its forwards too, is
    the network's to know: a machine that runs has its networks as they are wanted (`ApplyNetworks`).
@@ -51,7 +51,7 @@ from guesthouse.decide.steps import (
     UnplugNic,
     WriteSeed,
 )
-from guesthouse.model.machine import Deleting, DiskSpec, MachineSpec, Power
+from guesthouse.model.machine import Datasource, Deleting, DiskSpec, MachineSpec, Power
 from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
 _STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "postmigrate"})
@@ -75,7 +75,7 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True, settling:
     steps += _leaving(desired, observed, process)
     if machine.power is not Power.STOPPED:
         if process is None:
-            return (*steps, *([] if observed.seeded else [WriteSeed()]), Start())
+            return (*steps, *_seed(machine.spec, observed), Start())
         steps += _live(machine.spec, process)
         steps += _networks(desired, observed)
         steps += [step for step in _vcpus(machine.power, process) if step not in steps]
@@ -84,6 +84,10 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True, settling:
     if settling:
         steps += _to_settle(desired, observed)
     return tuple(steps)
+
+
+def _seed(spec: MachineSpec, observed: Observed) -> list[Step]:
+    return [WriteSeed()] if spec.datasource is Datasource.SEED and not observed.seeded else []
 
 
 def _snapshots(desired: Desired, observed: Observed) -> list[Step]:

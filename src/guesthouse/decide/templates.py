@@ -6,22 +6,35 @@ Rules
    disks, the seed) is plugged into it.
 2. The root disk of a fork is a layer on the template's: it must be new, on the template's image, thin and qcow2,
    and sit where the template's sat.
+3. The gate ends when the guest sees what it is to be configured by: its seed disk, or its NICs. So a template is for
+   machines with the same datasource, of which its firmware has told the guest, too.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from guesthouse.model.machine import Bus, DiskSpec, MachineSpec
+from guesthouse.model.machine import Bus, DiskSpec, Encoding, MachineSpec
+from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.resources import Image, Template
 
-HARDWARE = ("vcpus", "memory_mib", "firmware", "rng", "vmgenid", "balloon", "agent", "screen")
+HARDWARE = ("vcpus", "memory_mib", "firmware", "rng", "vmgenid", "balloon", "agent", "screen", "datasource")
 _ROOT = DiskSpec()
 
 
 def hardware(spec: MachineSpec) -> MachineSpec:
     """What a template keeps of a description: nothing that is one machine's own."""
-    return msgspec.structs.replace(spec, nics=(), disks=(), user_data="", ssh_keys=(), labels={}, autostart=False)
+    return msgspec.structs.replace(
+        spec,
+        nics=(),
+        disks=(),
+        user_data="",
+        user_data_encoding=Encoding.TEXT,
+        metadata=MetadataOptions(),
+        ssh_keys=(),
+        labels={},
+        autostart=False,
+    )
 
 
 def fits(template: Template, image: Image, spec: MachineSpec) -> bool:

@@ -4,8 +4,9 @@ Rules
 -----
 1. Every check names the field, the value and the fix.
 2. Limits are those of QEMU's q35 machine (255 vCPUs without an IOMMU, six IDE ports) and of its formats.
-3. User-data is passed on as given; but if it says that it is cloud-config it must be YAML with a mapping
-   on top, because cloud-init would only warn in a log that nobody reads.
+3. User-data is passed on as given; but if it says that it is cloud-config, packed or not, it must be YAML with a
+   mapping on top, because cloud-init would only warn in a log that nobody reads.
+4. Who asks the metadata service does so through the first NIC: cloud-init looks for it before there are others.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import zlib
 from collections.abc import Iterable
 
 import yaml
 
 from guesthouse.model.errors import Invalid
-from guesthouse.model.machine import Bus, DiskSpec, Forward, MachineSpec, NicSpec
+from guesthouse.model.machine import Bus, Datasource, DiskSpec, Forward, MachineSpec, NicSpec
+from guesthouse.model.metadata import Dialect
 from guesthouse.model.names import check_name
 
 MAX_VCPUS = 255
@@ -29,6 +32,8 @@ MAX_DISKS = 24
 MAX_IDE_DISKS = 5
 MAX_NICS = 8
 MAX_USER_DATA_BYTES = 512 * 1024
+MAX_UNPACKED_BYTES = 1024 * 1024
+MAX_HOP_LIMIT = 64
 
 _MAC = re.compile(r"^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$")
 # Clouds call them tags, and take nearly all letters there are.
@@ -52,7 +57,8 @@ def check_spec(spec: MachineSpec) -> None:
     check_range("memory_mib", spec.memory_mib, MIN_MEMORY_MIB, MAX_MEMORY_MIB)
     _check_disks(spec.disks)
     _check_nics(spec.nics)
-    check_user_data(spec.user_data)
+    check_user_data(_user_data(spec))
+    _check_metadata(spec)
     for key in spec.ssh_keys:
         check_public_key(key, "ssh_keys")
     for name, text in spec.labels.items():
@@ -127,13 +133,51 @@ def _refuse_twice(field: str, values: Iterable[str]) -> None:
         seen.add(value)
 
 
-def check_user_data(text: str) -> None:
+def check_told(spec: MachineSpec) -> None:
+    """Raise `Invalid` where a new machine is to ask the metadata service, and its options have that not answer."""
+    if spec.datasource is not Datasource.METADATA:
+        return
+    if not spec.metadata.enabled or Dialect.EC2 not in spec.metadata.dialects:
+        raise Invalid(
+            "the machine is to be configured by the metadata service, which would refuse it",
+            field="metadata",
+            hint="leave enabled and the dialect ec2 in; both can be taken away when it is configured",
+        )
+
+
+def _check_metadata(spec: MachineSpec) -> None:
+    check_range("hop_limit", spec.metadata.hop_limit, 1, MAX_HOP_LIMIT)
+    _refuse_twice("dialects", spec.metadata.dialects)
+    if spec.datasource is Datasource.METADATA and not (spec.nics and spec.nics[0].network):
+        raise Invalid(
+            "the machine is to be configured by the metadata service, and its first NIC is on no network",
+            field="datasource",
+            value=spec.datasource.value,
+            hint="put its first NIC on a network, or leave the datasource out: it then has a seed disk",
+        )
+
+
+def _user_data(spec: MachineSpec) -> bytes:
+    try:
+        return spec.user_data_bytes
+    except ValueError as error:
+        raise Invalid(
+            f"user-data is no {spec.user_data_encoding.value}: {error}",
+            field="user_data",
+            value=spec.user_data[:40],
+            hint="set user_data_encoding to how it is written",
+        ) from error
+
+
+def check_user_data(given: bytes) -> None:
     """Raise `Invalid` with line and column when user-data says it is cloud-config and is no YAML mapping."""
-    size = len(text.encode())
+    size = len(given)
     if size > MAX_USER_DATA_BYTES:
         raise Invalid(
             f"user-data has {size} bytes", field="user_data", value=size, hint=f"{MAX_USER_DATA_BYTES} at most"
         )
+    plain = _unpacked(given) if given.startswith(_GZIP) else given
+    text = plain.decode(errors="replace")
     if not text:
         return
     first = text.lstrip("\ufeff").splitlines()[0].strip() if text.strip() else ""
@@ -146,6 +190,24 @@ def check_user_data(text: str) -> None:
             value=first[:40],
             hint="begin it with '#cloud-config', '#!', or a header that cloud-init knows",
         )
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """What gzip has packed (RFC 1952); never more than `MAX_UNPACKED_BYTES`."""
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = unpacker.decompress(packed, MAX_UNPACKED_BYTES)
+    except zlib.error as error:
+        raise Invalid(
+            f"user-data is damaged: gzip says {error}", field="user_data", hint="pack it again, or leave it unpacked"
+        ) from error
+    if not unpacker.eof:
+        raise Invalid(
+            "user-data is cut off, or too large unpacked",
+            field="user_data",
+            hint=f"{MAX_UNPACKED_BYTES} bytes at most",
+        )
+    return plain
 
 
 def _check_cloud_config(text: str) -> None:
@@ -169,6 +231,7 @@ def _check_cloud_config(text: str) -> None:
         )
 
 
+_GZIP = b"\x1f\x8b"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OTHER_USER_DATA = (
     "#!",

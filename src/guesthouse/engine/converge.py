@@ -342,10 +342,12 @@ _BEGINS = frozenset({"machine.launch", "machine.start"})
 
 
 def _result(operation: Operation, desired: Desired, observed: Observed) -> dict[str, Any]:
-    """What is worth telling of how it was reached: from what a machine was forked, what a snapshot cost."""
+    """What is worth telling of how it was reached: from what a machine was forked or why not, what a snapshot cost."""
     forked = observed.process is not None and observed.process.forked
     if forked and desired.template is not None and operation.kind in _BEGINS:
         return {"template": desired.template.name}
+    if operation.kind == "machine.launch" and "boots" in operation.context:
+        return {"boots": operation.context["boots"]}
     if operation.kind == "machine.fork" and operation.state is not OperationState.UNDOING:
         return {"machines": operation.context["forks"], "pause_ms": _stood_still_ms(operation, desired, observed)}
     if operation.kind == "snapshot.create" and operation.state is not OperationState.UNDOING:

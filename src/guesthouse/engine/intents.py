@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.model.machine import Bus, Cache, DiskFormat, Firmware, Forward, MachineSpec, NicSpec, Power
+from guesthouse.model.machine import Bus, Cache, Datasource, DiskFormat, Firmware, Forward, MachineSpec, NicSpec, Power
+from guesthouse.model.metadata import Dialect
 from guesthouse.model.resources import Quota, Role
 
 
@@ -89,6 +90,17 @@ class Rename(Intent, frozen=True, kw_only=True):
     name: str
 
 
+class MetadataChange(Intent, frozen=True, kw_only=True):
+    """Change what the metadata service does for a machine (`MetadataOptions`): fields that are None stay."""
+
+    enabled: bool | None = None
+    tokens_required: bool | None = None
+    hop_limit: int | None = None
+    ipv6: bool | None = None
+    labels: bool | None = None
+    dialects: tuple[Dialect, ...] | None = None
+
+
 class Change(Intent, frozen=True, kw_only=True):
     """Change a machine: fields that are None stay. What cannot change live waits for the next start."""
 
@@ -104,6 +116,7 @@ class Change(Intent, frozen=True, kw_only=True):
     screen: bool | None = None
     autostart: bool | None = None
     labels: dict[str, str] | None = None
+    metadata: MetadataChange | None = None
 
 
 class Apply(Intent, frozen=True, kw_only=True):
@@ -219,6 +232,7 @@ class TemplateCreate(Intent, frozen=True, kw_only=True):
     vcpus: int = 1
     memory_mib: int = 512
     firmware: Firmware = Firmware.AUTO
+    datasource: Datasource = Datasource.SEED
     public: bool = False
 
 

@@ -3,8 +3,8 @@
 Rules
 -----
 1. A machine is known by the network on which it asks and by its address there: tenants may have the same addresses.
-2. What it is told is what its description and its networks say now. Keys of the project that were added after its
-   launch are told too; what cloud-init made of the keys of its launch stays.
+2. What it is told, and how (`MachineSpec.metadata`), is what its description and its networks say now. Keys of the
+   project that were added after its launch are told too; what cloud-init made of the keys of its launch stays.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
         domain=next((network.domain for network in networks.values() if network.domain), ""),
         zone=ZONE,
         region=REGION,
-        user_data=spec.user_data.encode(),
+        user_data=spec.user_data_bytes,
         launched_at=machine.created_at,
         nics=tuple(nic for nic, _ in places),
         disks=tuple(_disks(machine)),
@@ -79,6 +79,7 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
             own,
         ),
         labels=spec.labels,
+        options=spec.metadata,
     )
 
 

@@ -37,7 +37,7 @@ def seed_files(
     *,
     machine_id: str,
     hostname: str,
-    user_data: str,
+    user_data: bytes,
     authorized_keys: Sequence[str],
     host_key: HostKey,
     macs: Sequence[str] = (),
@@ -47,7 +47,7 @@ def seed_files(
     """Name and content of each file of the seed; `network` is a network-config document, version 2."""
     files = {
         "meta-data": _document(meta_data(machine_id, hostname, authorized_keys, macs)),
-        "user-data": user_data.encode(),
+        "user-data": user_data,
         "vendor-data": b"#cloud-config\n" + _document(vendor_data(host_key)),
     }
     if random_seed:

@@ -28,6 +28,7 @@ _LONGEST_MESSAGE = 1000
 _LONGEST_LOG = 8 * 1024
 
 _ERROR = re.compile(r"^\('([^']+)', (.*)\)$", re.DOTALL)
+_HOST_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}")
 _FINAL = re.compile(r"Cloud-init v\. \S+ finished at .{1,80}?\. Datasource (DataSource\w+)")
 _FAILED_MODULE = re.compile(r"cc_(\w+)\.py\[(?:WARNING|ERROR)\]: ([^\r\n]+)")
 
@@ -43,6 +44,7 @@ class _Report(msgspec.Struct):
     source: str = ""
     failures: list[_ReportedFailure] = []
     log: str = ""
+    host_key: str = ""
 
 
 class _Result(msgspec.Struct):
@@ -72,6 +74,18 @@ def parse_report(line: bytes) -> tuple[Stage, Outcome | None] | None:
         ]
         return Stage.CONFIGURED, _outcome(report.source, failures, report.log, ok=report.ok)
     return None
+
+
+def told_host_key(line: bytes) -> str:
+    """The SSH host key that a line of the report channel tells, one of ed25519 as a line without comment; else empty.
+
+    ``{"stage": "configured", ..., "host_key": "ssh-ed25519 AAAA..."}``
+    """
+    try:
+        told = msgspec.json.decode(line, type=_Report).host_key
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return told if _HOST_KEY.fullmatch(told) else ""
 
 
 def is_gate(line: bytes) -> bool:

@@ -1,5 +1,7 @@
 """A machine's seed: the CD-ROM image from which cloud-init configures it, and the secrets in it.
 
+A machine that asks the metadata service has none: its guest makes its host key, and tells the public half of it.
+
 Rules
 -----
 1. The SSH host key and the random bytes are made once in a machine's life and outlive every rewriting of the seed.
@@ -33,11 +35,19 @@ def public_of(path: Path) -> Path:
 def keep_host_key(path: Path) -> HostKey:
     """The key kept at `path`, made where there is none."""
     public = public_of(path)
-    if not public.exists():
+    if not (path.exists() and public.exists()):
+        public.unlink(missing_ok=True)  # it may be half of another pair
         key = make_host_key()
         write_whole(path, key.private.encode())
         write_whole(public, key.public.encode() + b"\n")
     return HostKey(path.read_text(), public.read_text().strip())
+
+
+def keep_told_host_key(path: Path, public: str) -> None:
+    """Keep the public half of a key that the guest has made for itself, unless the house gave it one."""
+    kept = public_of(path)
+    if not path.exists() and not (kept.exists() and kept.read_text().strip() == public):
+        write_whole(kept, public.encode() + b"\n")
 
 
 def keep_random_seed(path: Path) -> bytes:
@@ -53,7 +63,7 @@ def render_seed(desired: Desired, host_key: HostKey, random_seed: bytes) -> byte
     files = seed_files(
         machine_id=machine.configured_as or machine.id,
         hostname=machine.spec.name,
-        user_data=machine.spec.user_data,
+        user_data=machine.spec.user_data_bytes,
         authorized_keys=(*machine.spec.ssh_keys, *desired.authorized_keys),
         host_key=host_key,
         macs=[nic.mac for nic in machine.spec.nics],

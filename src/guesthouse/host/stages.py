@@ -16,9 +16,10 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from guesthouse.formats.outcome import LONGEST_REPORT_BYTES, parse_report
+from guesthouse.formats.outcome import LONGEST_REPORT_BYTES, parse_report, told_host_key
 from guesthouse.host.durable import write_whole
 from guesthouse.host.machines.folder import Folder
+from guesthouse.host.seed import keep_told_host_key
 from guesthouse.model.machine import Outcome, Stage
 
 _LOG = logging.getLogger(__name__)
@@ -62,6 +63,13 @@ class Stages:
             _LOG.warning("machine %s: its stage is forgotten at a restart: %s", self._folder.machine, error)
         self._tell()
 
+    def know_host_key(self, public: str) -> None:
+        """Keep what the guest says of the key of its SSH server, where the house has not given it one."""
+        try:
+            keep_told_host_key(self._folder.host_key, public)
+        except OSError as error:
+            _LOG.warning("machine %s: its host key is not known: %s", self._folder.machine, error)
+
     @property
     def kept(self) -> Kept:
         """What another run begins with that goes on from here."""
@@ -96,6 +104,8 @@ async def read_reports(folder: Folder, stages: Stages) -> None:
     try:
         async for line in _lines(reader):
             await allowance.take()
+            if key := told_host_key(line):
+                stages.know_host_key(key)
             if (report := parse_report(line)) is not None:
                 stages.reach(*report, reports=True)
     except ConnectionError:

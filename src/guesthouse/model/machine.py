@@ -11,9 +11,12 @@ Rules
 
 from __future__ import annotations
 
+import base64
 from enum import StrEnum
 
 import msgspec
+
+from guesthouse.model.metadata import MetadataOptions
 
 PREPARING_MIB = 1024
 """The memory with which an image is booted to get its gate."""
@@ -91,6 +94,20 @@ class NicModel(StrEnum):
     E1000 = "e1000"
 
 
+class Datasource(StrEnum):
+    """Where cloud-init finds what it is to do: on a seed disk, or at the metadata service of a network."""
+
+    SEED = "seed"
+    METADATA = "metadata"
+
+
+class Encoding(StrEnum):
+    """How bytes are written in a description: as UTF-8, or, where they are no text, in base64 (RFC 4648, 4)."""
+
+    TEXT = "text"
+    BASE64 = "base64"
+
+
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large."""
 
@@ -128,7 +145,11 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A machine as a person describes it. `type` is a cloud's name of its size, empty where it is none of a cloud's."""
+    """A machine as a person describes it.
+
+    `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
+    does for it, whatever its `datasource` is.
+    """
 
     name: str
     image: str = ""
@@ -144,9 +165,19 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     agent: bool = True
     screen: bool = False
     user_data: str = ""
+    user_data_encoding: Encoding = Encoding.TEXT
+    datasource: Datasource = Datasource.SEED
+    metadata: MetadataOptions = MetadataOptions()
     ssh_keys: tuple[str, ...] = ()
     autostart: bool = False
     labels: dict[str, str] = {}
+
+    @property
+    def user_data_bytes(self) -> bytes:
+        """The user-data as the guest gets it; raises `ValueError` where it is not in its encoding."""
+        if self.user_data_encoding is Encoding.TEXT:
+            return self.user_data.encode()
+        return base64.b64decode("".join(self.user_data.split()), validate=True)
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -25,12 +25,14 @@ class MetadataOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What a machine's metadata service does.
 
     With `tokens_required` EC2's documents want a session (IMDSv2). `hop_limit` is how many routers an answer may pass,
-    less one: 1 keeps it from containers and networks behind the machine. `labels` says whether guests may read them.
+    less one: 1 keeps it from containers and networks behind the machine. `ipv6` says whether it answers over IPv6, too,
+    `labels` whether guests may read them.
     """
 
     enabled: bool = True
     tokens_required: bool = True
     hop_limit: int = 1
+    ipv6: bool = True
     labels: bool = False
     dialects: tuple[Dialect, ...] = tuple(Dialect)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guesthouse.model.machine import Datasource
 from guesthouse.qemu.block import DiskFile
 from guesthouse.qemu.capabilities import Capabilities
 
@@ -55,11 +56,11 @@ class Boot:
     """One start of a machine. `disks` are files by the id of their disk; `screen` is where VNC will listen.
 
     `accelerator` is ``kvm`` or ``tcg``; `translation_mib` bounds TCG's cache of translated code, which is only
-    used up as far as the guest runs different code. `family` is what the guest reads as its product family.
-    `memory` is a file in place of anonymous memory. With `blank` disks and seed have no files: the vCPUs of that QEMU
-    never run. With `incoming` QEMU waits to be told where its state comes
-    from (`migration.restore`) instead of beginning at its firmware; `networks`
-    are then the numbers that the state has for its networks, by MAC address. `taps` are descriptors by MAC address.
+    used up as far as the guest runs different code. `family` is what the guest reads as its product family;
+    `datasource` is where its cloud-init is to look (`smbios`). `memory` is a file in place of anonymous memory. With
+    `blank` disks and seed have no files: the vCPUs of that QEMU never run. With `incoming` QEMU waits to be told where
+    its state comes from (`migration.restore`) instead of beginning at its firmware; `networks` are then the numbers
+    that the state has for its networks, by MAC address. `taps` are descriptors by MAC address.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Boot:
     pidfile: Path
     screen: Path | None = None
     family: str = ""
+    datasource: Datasource = Datasource.SEED
     memory: MemoryFile | None = None
     incoming: bool = False
     blank: bool = False

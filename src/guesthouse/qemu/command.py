@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guesthouse.model.errors import Invalid, NotFound
-from guesthouse.qemu import networks
+from guesthouse.qemu import networks, smbios
 from guesthouse.qemu.block import DiskFile, blank, blockdev
 from guesthouse.qemu.boot import Bios, Boot, Direct, Uefi
 from guesthouse.qemu.devices import Mapping, Screen, Seed
@@ -56,10 +56,8 @@ def command(placed: Placed, boot: Boot) -> tuple[str, ...]:
 
 def _identity(placed: Placed, boot: Boot) -> Options:
     yield ("-name", _words(guest=boot.name, process=f"guest-{boot.name}", **{"debug-threads": "on"}))
-    yield ("-uuid", boot.id)
-    # No serial number: cloud-init takes a machine for one of EC2 when it equals a UUID that begins with "ec2".
-    family = {"family": boot.family} if boot.family else {}
-    yield ("-smbios", _words("type=1", manufacturer="Guesthouse", product="machine", **family))
+    yield ("-uuid", smbios.uuid(boot.id, boot.datasource))
+    yield ("-smbios", _words("type=1", **smbios.system(boot.id, boot.datasource, boot.family)))
     yield ("-nodefaults",)
     yield ("-no-user-config",)
     yield ("-S",)

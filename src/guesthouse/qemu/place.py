@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from guesthouse.model.errors import Invalid
-from guesthouse.model.machine import Bus, DiskSpec, MachineSpec, NicModel, NicSpec
+from guesthouse.model.machine import Bus, Datasource, DiskSpec, MachineSpec, NicModel, NicSpec
 from guesthouse.qemu.devices import (
     E1000,
     AnyDevice,
@@ -96,7 +96,7 @@ BUILT_IN: tuple[BuiltInRow, ...] = (
     BuiltInRow(GenerationId(id="generation"), lambda spec: spec.vmgenid),
     BuiltInRow(UsbController(id="usb", slot=7), lambda spec: spec.screen),
     BuiltInRow(Tablet(id="tablet"), lambda spec: spec.screen),
-    BuiltInRow(Seed(id="seed", seat=SEED_SEAT)),
+    BuiltInRow(Seed(id="seed", seat=SEED_SEAT), lambda spec: spec.datasource is Datasource.SEED),
 )
 
 _NICS: dict[NicModel, type[VirtioNet | E1000]] = {NicModel.VIRTIO: VirtioNet, NicModel.E1000: E1000}

@@ -95,6 +95,16 @@ def test_over_ipv6(on_its_own: Alone) -> None:
     on_its_own(look)
 
 
+def test_over_ipv6_where_the_machine_leaves_that_out(on_its_own: Alone) -> None:
+    async def look() -> None:
+        options = msgspec.structs.replace(STRICT, ipv6=False)
+        async with a_machine(msgspec.structs.replace(MACHINE, options=options)) as guest:
+            assert (await found(guest, "ask", METADATA_IPV6, "0", str(PATIENCE_S)))[0] == 403
+            assert await found(guest, "ask", METADATA_IPV4, "0", str(PATIENCE_S)) == [200, ID]
+
+    on_its_own(look)
+
+
 # --- who is behind the guest, and who only says so ------------------------------------------------------------
 
 

@@ -134,6 +134,7 @@ def test_addresses_are_written_as_the_register_has_them(peer: str, address: str)
         (FREE, {"X-Forwarded-For": "10.0.0.9"}, 403),
         (MetadataOptions(enabled=False, tokens_required=False), {}, 403),
         (MetadataOptions(dialects=(), tokens_required=False), {}, 403),
+        (MetadataOptions(ipv6=False, tokens_required=False), {}, 200),
     ],
 )
 async def test_what_everybody_is_refused(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 from guesthouse.cli import perform, show, wait
-from guesthouse.cli.commands.files import read_text
+from guesthouse.cli.commands.files import read_bytes, read_text
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.rows import Command, Values
@@ -28,6 +29,8 @@ def launch(context: Context, row: Command, values: Values) -> int:
     perform.relist(context)
     if (template := done["result"].get("template")) and not context.quiet and not context.json:
         context.terminal.note(f"{name} is a fork of template {template}")
+    if (why := done["result"].get("boots")) and not context.quiet and not context.json:
+        context.terminal.note(f"{name} boots: {why}")
     if values.get("no_start"):
         context.give(done, name if context.quiet else f"made {name}; `guest start {name}` starts it")
         return 0
@@ -70,7 +73,7 @@ def request(context: Context, values: Values) -> dict[str, Any]:
         first, *others = spec.get("nics") or [{}]
         spec["nics"] = [{**first, "forwards": forwards}, *others]
     if "user_data" in values:
-        spec["user_data"] = read_text(context, values["user_data"], "user-data")
+        spec.update(user_data(read_bytes(context, values["user_data"], "user-data")))
     if "ssh_keys" in values:
         spec["ssh_keys"] = [_public_key(context, written) for written in values["ssh_keys"]]
     if "labels" in values:
@@ -78,6 +81,14 @@ def request(context: Context, values: Values) -> dict[str, Any]:
     if values.get("paused") and values.get("no_start"):
         raise Invalid("--paused and --no-start exclude each other", hint="leave one of them out")
     return {"spec": spec, "start": not values.get("no_start", False), "cold": values.get("cold", False)}
+
+
+def user_data(given: bytes) -> dict[str, str]:
+    """User-data in the words of a description: as text where it is such."""
+    try:
+        return {"user_data": given.decode()}
+    except UnicodeDecodeError:
+        return {"user_data": base64.b64encode(given).decode(), "user_data_encoding": "base64"}
 
 
 def _public_key(context: Context, written: str) -> str:

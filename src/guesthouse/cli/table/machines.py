@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guesthouse.cli.rows import Argument, Column, Command, Group, Option, Request
-from guesthouse.cli.written import disk, forward, label, nic, seconds, size, truth, whole
+from guesthouse.cli.written import disk, forward, label, metadata, nic, seconds, size, truth, whole
 
 SECTION = "Machines"
 
@@ -41,6 +41,8 @@ _FIELDS = (
     Column("snapshot", "snapshot_name"),
     Column("forked from", "origin_name"),
     Column("nics", "spec.nics", "nics"),
+    Column("datasource", "spec.datasource"),
+    Column("metadata", "spec.metadata", "metadata"),
     Column("forwards", "status.forwards", "forwards"),
     Column("ssh port", "ssh_port", "port"),
     Column("screen", "status.screen"),
@@ -78,6 +80,10 @@ ROWS = (
                    "5353:53/udp, or 80 alone", "HOST:GUEST", read=forward, repeat=True, local=True),
             Option("--user-data", "user_data", "cloud-init user-data; - reads standard input", "FILE", local=True,
                    complete="file"),
+            Option("--datasource", "spec.datasource", "where cloud-init finds it: on a seed disk (seed), or at the "
+                   "metadata service of its network, in EC2's words", choices=("seed", "metadata")),
+            Option("--metadata", "spec.metadata", "what the metadata service does for it: enabled=, tokens=required or "
+                   "optional, hop-limit=, ipv6=, labels=, dialects=ec2+gce+azure", "KEY=VALUE,...", read=metadata),
             Option("--ssh-key", "ssh_keys", "public key that may log in: a file, or a name of `guest key list`",
                    "FILE|NAME", repeat=True, local=True, complete="key"),
             Option("--firmware", "spec.firmware", "how it boots; auto takes the image's kernel where it has one",
@@ -102,6 +108,7 @@ ROWS = (
             "guest launch debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub",
             "guest launch micro --disk name=data,size=1G,format=raw --until running",
             "guest launch debian --name db --network back",
+            "guest launch debian --network back --datasource metadata",
         ),
     ),
     Command(
@@ -202,6 +209,9 @@ ROWS = (
             Option("--nic", "nics", "network cards; these replace all that it has", "NIC", read=nic, repeat=True),
             Option("--label -l", "labels", "set a label; with an empty value, remove it", "KEY=VALUE", read=label,
                    repeat=True, local=True),
+            Option("--metadata", "metadata", "what the metadata service does for it, from now on: enabled=, "
+                   "tokens=required or optional, hop-limit=, ipv6=, labels=, dialects=ec2+gce+azure", "KEY=VALUE,...",
+                   read=metadata),
             Option("--autostart", "autostart", "start it with the house", "yes|no", read=truth, bare="yes"),
             Option("--screen", "screen", "a screen (VNC)", "yes|no", read=truth, bare="yes"),
             Option("--balloon", "balloon", "a memory balloon", "yes|no", read=truth, bare="yes"),
@@ -213,7 +223,8 @@ ROWS = (
         durable=True,
         run="document:change",
         about="What cannot change while it runs waits for its next start, and is named.",
-        examples=("guest set web --memory 1G --vcpus 2", "guest set web --label role=web --autostart yes"),
+        examples=("guest set web --memory 1G --vcpus 2", "guest set web --label role=web --autostart yes",
+                  "guest set web --metadata tokens=optional,hop-limit=2"),
     ),
     Command(
         "apply",

@@ -284,6 +284,8 @@ _TEMPLATES = (
             Option("--memory -m", "memory_mib", "memory, like 512M or 2G (512M)", "SIZE", read=size),
             Option("--firmware", "firmware", "how it boots; auto takes the image's kernel where it has one",
                    choices=("auto", "direct", "bios", "uefi")),
+            Option("--datasource", "datasource", "for machines that are configured by a seed disk (seed), or by the "
+                   "metadata service", choices=("seed", "metadata")),
             Option("--public", "public", "let every project's machines share its memory (operators only)", switch=True),
         ),
         Request("POST", "/templates"),
@@ -325,6 +327,7 @@ _TEMPLATES = (
             Column("vcpus", "vcpus"),
             Column("memory", "memory_mib", "mib"),
             Column("firmware", "spec.firmware"),
+            Column("datasource", "spec.datasource"),
             Column("shared", "memory_bytes", "bytes"),
             Column("state size", "state_bytes", "bytes"),
             Column("boot", "boot_ms", "ms"),

@@ -63,33 +63,44 @@ class Reply(NamedTuple):
     hops: int = 0
 
 
+class Case(NamedTuple):
+    """A request as everybody's rules see it: what is asked, by whom, from which address, in whose words."""
+
+    request: Request
+    asked: Asked
+    address: str
+    dialect: Dialect
+
+
 class Rule(NamedTuple):
     """What everybody is refused: with which status, what that is for people, and whether a request is such."""
 
     status: int
     about: str
-    breaks: Callable[[Request, Asked, Dialect], bool]
+    breaks: Callable[[Case], bool]
 
 
-def _has_foreign_name(request: Request) -> bool:
+def _has_foreign_name(case: Case) -> bool:
     """A web page can have a name of its own lead here (DNS rebinding); an address or the clouds' names it cannot."""
-    if request.host in NAMES or not request.host:
+    host = case.request.host
+    if host in NAMES or not host:
         return False
     try:
-        ip_address(request.host)
+        ip_address(host)
     except ValueError:
         return True
     return False
 
 
 RULES = (
-    Rule(403, "the service is off for this machine", lambda request, asked, dialect: not asked.options.enabled),
+    Rule(403, "the service is off for this machine", lambda case: not case.asked.options.enabled),
+    Rule(403, "the machine's options leave IPv6 out, and it asks over that",
+         lambda case: ":" in case.address and not case.asked.options.ipv6),
     Rule(403, "the machine's options leave this dialect out",
-         lambda request, asked, dialect: dialect not in asked.options.dialects),
+         lambda case: case.dialect not in case.asked.options.dialects),
     Rule(403, "`X-Forwarded-For` tells of a proxy, which would ask for somebody else",
-         lambda request, asked, dialect: "x-forwarded-for" in request.headers),
-    Rule(403, f"`Host` is neither an address nor one of {', '.join(sorted(NAMES))}",
-         lambda request, asked, dialect: _has_foreign_name(request)),
+         lambda case: "x-forwarded-for" in case.request.headers),
+    Rule(403, f"`Host` is neither an address nor one of {', '.join(sorted(NAMES))}", _has_foreign_name),
 )  # fmt: skip
 
 
@@ -153,7 +164,7 @@ class Application:
         asked = await self._who(asker)
         if asked is None or machine not in ("", asked.machine):
             return Reply(spoken.refusal(404, "nobody is known here")), ""
-        return self._now(request, asked, spoken), asked.machine
+        return self._now(Case(request, asked, asker.address, spoken.dialect), spoken), asked.machine
 
     async def _who(self, asker: Asker) -> Asked | None:
         """Who asks, where the kernel's word on it is the same."""
@@ -162,9 +173,10 @@ class Application:
         nic = asked.nic_at(asker.address) if asked is not None else None
         return asked if nic is not None and asker.mark in (0, nic.number) else None
 
-    def _now(self, request: Request, asked: Asked, spoken: Spoken) -> Reply:
-        hops = asked.options.hop_limit
+    def _now(self, case: Case, spoken: Spoken) -> Reply:
+        hops = case.asked.options.hop_limit
         for rule in RULES:
-            if rule.breaks(request, asked, spoken.dialect):
+            if rule.breaks(case):
                 return Reply(spoken.refusal(rule.status, rule.about), hops)
-        return Reply(spoken.answer(Call(request, asked, self._clock(), self._tokens, self._identity)), hops)
+        call = Call(case.request, case.asked, self._clock(), self._tokens, self._identity)
+        return Reply(spoken.answer(call), hops)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
+from guesthouse.decide.validate import MAX_HOP_LIMIT
 from guesthouse.doors.metadata import azure_table, conversation, ec2_table, gce, gce_table, limits
 from guesthouse.doors.metadata.application import RULES
 from guesthouse.doors.metadata.tokens import MAX_TTL_S, MIN_TTL_S
 from guesthouse.doors.metadata.tree import Row
+from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.network import METADATA_IPV4, METADATA_IPV6
 
 _INTRODUCTION = f"""\
@@ -27,6 +32,43 @@ clouds' SDKs and agents find what they look for. This page is written from the t
   containers with a network of their own, hears nothing. 2 lets one pass. This holds in all dialects.
 - A document that a machine has not (no elastic address, no user-data) is not there, and not listed.
 
+## A machine's options
+
+`guest launch --metadata tokens=optional,hop-limit=2` and `guest set`, which takes effect at once; `metadata` in a
+machine's document and over REST.
+"""
+
+_OPTIONS: dict[str, tuple[str, str]] = {
+    "enabled": ("enabled=", "whether it answers at all"),
+    "tokens_required": ("tokens=", "whether EC2's documents want a session (IMDSv2)"),
+    "hop_limit": ("hop-limit=", f"how far an answer goes, 1 to {MAX_HOP_LIMIT}"),
+    "ipv6": ("ipv6=", f"whether it answers at {METADATA_IPV6}, too"),
+    "labels": ("labels=", "whether the machine may read its labels"),
+    "dialects": ("dialects=", "in whose words it answers"),
+}
+
+_DATASOURCE = """\
+## A machine without a seed disk
+
+`guest launch debian --network back --datasource metadata` makes a machine that is configured by this service alone, as
+an instance of EC2 is: cloud-init's data source `Ec2`, as the image ships it, finds name, keys, user-data and networks
+here. `cloud-id` says `aws`, the outcome is told as ever, and `guest launch` waits for it.
+
+- The firmware says what EC2's does: the system UUID begins with `ec2` and is the serial number. It is the machine's id
+  with other first digits, and stays as that does.
+- Its first NIC is on a network with this service, which is any but one in mode bridge. The datasource does not change
+  after the launch. The options do: a service that is switched off is not there for the next boot of the guest either.
+- User-data is told byte for byte, packed by gzip, too. `guest launch --user-data` takes any file; in a document what is
+  no text is written in base64, with `user_data_encoding: base64`.
+- The guest makes its own SSH host key. Images built here tell the house its public half when they are configured, so
+  that `guest shell` knows whom it talks to; of another image the first key is taken, each time.
+- It is forked from a template made with `guest template create debian --datasource metadata`; where there is one for
+  machines with a seed disk only, it boots, and the reply says so. `guest fork` forks a running one, and cloud-init does
+  not configure that fork again.
+- An image that looks for one data source only, or whose own is not EC2's, needs the seed disk.
+"""
+
+_REFUSED = """\
 ## What everybody is refused
 """
 
@@ -88,6 +130,10 @@ def reference() -> str:
     """The whole page, as Markdown."""
     parts = (
         _INTRODUCTION,
+        *_table(("option", "in a document", "at first", "what"), _options()),
+        "",
+        _DATASOURCE,
+        _REFUSED,
         *_table(("status", "when"), ((str(rule.status), rule.about) for rule in RULES)),
         "",
         "## Limits",
@@ -104,6 +150,14 @@ def reference() -> str:
         *_rows(azure_table.TABLE.rows, versions=True),
     )
     return "\n".join(parts) + "\n"
+
+
+def _options() -> Iterator[tuple[str, str, str, str]]:
+    first = msgspec.to_builtins(MetadataOptions())
+    for name, (written, about) in _OPTIONS.items():
+        value = first[name]
+        shown = ", ".join(value) if isinstance(value, list | tuple) else json.dumps(value)
+        yield f"`{written}`", f"`{name}`", shown, about
 
 
 def _limits() -> Iterator[tuple[str, str]]:

@@ -10,10 +10,11 @@ import msgspec
 from guesthouse.decide import lifecycle
 from guesthouse.decide.complete import complete, match_disks, match_nics, with_macs
 from guesthouse.decide.lifecycle import Verb
-from guesthouse.decide.validate import check_forward, check_range, check_spec
+from guesthouse.decide.validate import check_forward, check_range, check_spec, check_told
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks
+from guesthouse.engine.accept.metadata import changed_options, check_service
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
     check_memory,
@@ -22,7 +23,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_name,
     refuse_taken_ports,
 )
-from guesthouse.engine.accept.templates import fitting
+from guesthouse.engine.accept.templates import fitting, why_it_boots
 from guesthouse.engine.described import columns, sizes
 from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
@@ -43,14 +44,17 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     image = await desk.ready_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
     check_spec(spec)
+    check_told(spec)
     await refuse_taken_name(desk, "machine", spec.name)
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
     machine_id = desk.new_id()
     template = None if intent.cold else await fitting(desk, image, spec)
     template_id = template.id if template else ""
+    boots = "" if template or intent.cold else await why_it_boots(desk, image, spec)
     spec, touched = await make_disks(desk, machine_id, spec, image, template_id)
     spec = await take_places(desk, machine_id, spec)
+    await check_service(desk, spec)
     machine = await desk.tx.machines.insert(
         Machine(
             id=machine_id,
@@ -64,7 +68,8 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
             **columns(spec),
         )
     )
-    return await desk.open("machine.launch", machine, generation=machine.generation, context=kept(touched))
+    context = {**kept(touched), **({"boots": boots} if boots else {})}
+    return await desk.open("machine.launch", machine, generation=machine.generation, context=context)
 
 
 async def start(desk: Desk, intent: intents.Start) -> Operation:
@@ -133,6 +138,8 @@ async def change(desk: Desk, intent: intents.Change) -> Operation:
         for name in intent.__struct_fields__
         if name != "machine" and getattr(intent, name) is not None
     }
+    if intent.metadata is not None:
+        said["metadata"] = changed_options(machine.spec.metadata, intent.metadata)
     if not said:
         raise Invalid("nothing to change", field="changes", hint="name a field, like --memory 1G")
     spec = with_macs(desk.random, msgspec.structs.replace(machine.spec, **said))
@@ -149,7 +156,7 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
     image = await desk.ready_image(machine.image)
     spec = intent.spec if intent.spec.image else msgspec.structs.replace(intent.spec, image=machine.spec.image)
     spec = match_nics(machine.spec, spec)
-    for name in ("image", "user_data"):
+    for name in ("image", "user_data", "user_data_encoding", "datasource"):
         if getattr(spec, name) != getattr(machine.spec, name):
             raise Invalid(
                 f"machine {machine.name}: {name} cannot change after the launch",
@@ -243,6 +250,7 @@ async def _respec(
     desk: Desk, machine: Machine, spec: MachineSpec, kind: str, touched: Touched = UNTOUCHED
 ) -> Operation:
     spec = await take_places(desk, machine.id, spec)
+    await check_service(desk, spec)
     return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
 
 

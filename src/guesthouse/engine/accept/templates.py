@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from guesthouse.decide.templates import fits, hardware
 from guesthouse.decide.validate import check_spec
 from guesthouse.engine import intents
@@ -11,7 +13,7 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_memory, check_space, refuse_taken_name
 from guesthouse.engine.resolve import find
 from guesthouse.model.errors import Conflict, Denied, Invalid
-from guesthouse.model.machine import MachineSpec
+from guesthouse.model.machine import Datasource, MachineSpec
 from guesthouse.model.names import check_name
 from guesthouse.model.resources import Image, Operation, Template, TemplateState
 
@@ -39,7 +41,7 @@ async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
             vcpus=intent.vcpus,
             memory_mib=intent.memory_mib,
             public=intent.public,
-            spec=hardware(spec),
+            spec=hardware(msgspec.structs.replace(spec, datasource=intent.datasource)),
         )
     )
     return await desk.open("template.create", template)
@@ -76,6 +78,14 @@ async def fitting(desk: Desk, image: Image, spec: MachineSpec) -> Template | Non
     return None
 
 
+async def why_it_boots(desk: Desk, image: Image, spec: MachineSpec) -> str:
+    """Why a machine boots for which there would be a template but for its datasource; else empty."""
+    for other in Datasource:
+        if template := await fitting(desk, image, msgspec.structs.replace(spec, datasource=other)):
+            return f"template {template.name} is for machines whose datasource is {other.value}"
+    return ""
+
+
 def _check_public(desk: Desk, image: Image) -> None:
     """Raise `Denied` or `Invalid` unless every project may have this image's memory."""
     if not desk.asker.house:
@@ -96,4 +106,5 @@ def _check_public(desk: Desk, image: Image) -> None:
 
 def _called_after(image: Image, intent: intents.TemplateCreate) -> str:
     """``debian-12-1-512``: a template's name has no dots and colons, as an image's may."""
-    return re.sub(r"[.:_]", "-", f"{image.name}-{intent.vcpus}-{intent.memory_mib}")
+    datasource = "" if intent.datasource is Datasource.SEED else f"-{intent.datasource.value}"
+    return re.sub(r"[.:_]", "-", f"{image.name}-{intent.vcpus}-{intent.memory_mib}{datasource}")

@@ -150,6 +150,7 @@ TUNINGS: tuple[Tuning, ...] = (
             "entropy.py",
             "guest.py",
             "network.py",
+            "plugged.py",
             "secureshell.py",
             "uevents.py",
         ),

@@ -17,12 +17,13 @@ import msgspec
 
 from guesthouse.decide.forks import lineage
 from guesthouse.decide.observed import Desired
+from guesthouse.formats.cloudids import ec2_id
 from guesthouse.host.agent import AgentError, execute
 from guesthouse.host.machines.run import Run
 from guesthouse.host.probe import until_it_answers
 from guesthouse.host.seed import keep_host_key
 from guesthouse.model.errors import Conflict, Failed
-from guesthouse.model.machine import Machine, Outcome, Stage
+from guesthouse.model.machine import Datasource, Machine, Outcome, Stage
 from guesthouse.ports import GuestCommand
 from guesthouse.qemu.hotplug import set_link
 
@@ -79,9 +80,12 @@ async def _become(run: Run, machine: Machine, part: str, told: bytes = b"") -> N
 
 def _told(run: Run, desired: Desired) -> bytes:
     machine, key = desired.machine, keep_host_key(run.folder.host_key)
+    asks = machine.spec.datasource is Datasource.METADATA
     return json.dumps(
         {
             "id": machine.id,
+            # What cloud-init will be told at its next boot; with a seed it is what it was.
+            **({"instance_id": ec2_id("i", machine.id)} if asks else {}),
             "hostname": machine.name,
             "host_key": {"private": key.private, "public": key.public},
             # As the kernel writes them, however they were asked for.

@@ -139,6 +139,7 @@ class Once:
                 pidfile=folder.pidfile,
                 screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),
                 family=errand.family,
+                datasource=spec.datasource,
                 memory=MemoryFile(folder.path / errand.memory, shared=True) if errand.memory else None,
                 binary=self.box.emulator.binary,
             )

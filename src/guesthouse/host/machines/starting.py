@@ -192,6 +192,7 @@ class Starter:
             sockets=bound.sockets,
             disks=files,
             seed=folder.seed,
+            datasource=machine.spec.datasource,
             console_log=folder.console_log,
             pidfile=folder.pidfile,
             screen=Path(f"/proc/self/fd/{bound.screens}/{folder.screen.name}"),

@@ -4,6 +4,7 @@ Rules
 -----
 1. While it is made it is a machine of nobody's (`machines.once`) under the template's id.
 2. It has no NIC and no seed, and its product family says `template`: the guest waits at its gate, which it reports.
+   What else its firmware says of it is what that of its forks would: the guest has it in memory.
 3. Only a whole template gets its folder, by one rename.
 """
 

@@ -1,7 +1,7 @@
 """The seed: a small read-only disk with what cloud-init is to do (NoCloud, volume label ``cidata``).
 
 It stays for good: cloud-init looks for it at every boot. It sits on the last root port, so that the guest
-numbers its own disks before it and the first of them is /dev/vda.
+numbers its own disks before it and the first of them is /dev/vda. A machine that asks the metadata service has none.
 """
 
 from __future__ import annotations

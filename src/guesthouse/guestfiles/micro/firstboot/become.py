@@ -38,6 +38,7 @@ STATE = "/run/guesthouse-become.json"
 _MARKS = "/run/guest/nics"
 _VIRTIO = "/sys/bus/virtio"
 _SSH = "/etc/ssh"
+_CLOUD = "/var/lib/cloud"
 _PREVIOUS_HOSTNAME = "/var/lib/cloud/data/previous-hostname"
 # Where whoever sets up a network may have written which NIC he means.
 _BY_ADDRESS = (
@@ -100,6 +101,26 @@ def _hostname(guest: Guest, told: dict[str, Any]) -> None:
         guest.write("/etc/hosts", hosts.encode())
     if guest.exists(_PREVIOUS_HOSTNAME):
         guest.write(_PREVIOUS_HOSTNAME, new.encode())
+
+
+def _configured(guest: Guest, told: dict[str, Any]) -> None:
+    """Have cloud-init, when it is told of its new instance-id at the next boot, find that it has configured that one.
+
+    Source: cloud-init's folder instances/ID, the link to it, and data/instance-id, by which it knows a new instance.
+    """
+    link, new = f"{_CLOUD}/instance", told.get("instance_id")
+    if not new or not os.path.islink(guest.path(link)):
+        return
+    folder = f"{_CLOUD}/instances/{new}"
+    old = f"{_CLOUD}/instances/{os.path.basename(os.readlink(guest.path(link)))}"
+    if guest.exists(old) and not guest.exists(folder):
+        os.rename(guest.path(old), guest.path(folder))
+    beside = guest.path(f"{link}.new")
+    if os.path.lexists(beside):
+        os.unlink(beside)
+    os.symlink(folder, beside)
+    os.replace(beside, guest.path(link))
+    guest.write(f"{_CLOUD}/data/instance-id", f"{new}\n".encode())
 
 
 def _host_key(guest: Guest, told: dict[str, Any]) -> None:
@@ -223,6 +244,7 @@ _PARTS: tuple[Callable[[Guest, dict[str, Any]], None], ...] = (
     _clock,
     _machine_id,
     _hostname,
+    _configured,
     _host_key,
     _nics,
 )

@@ -93,7 +93,7 @@ def _configure(guest: Guest, outcome: Outcome, gate: Gate | None) -> modules.Wor
 
 def _start_secure_shell(work: modules.Work) -> bool:
     try:
-        secureshell.make_host_keys(work.guest)
+        work.outcome.host_key = secureshell.make_host_keys(work.guest)
         secureshell.start(work.guest, work.passwords)
     except Refused as problem:
         work.outcome.fail("ssh", str(problem))

@@ -23,7 +23,7 @@ import gc
 import os
 import sys
 
-from . import entropy, netplan, plugged
+from . import entropy, netplan, plugged, sources
 from .network import nics
 
 TYPE_CHECKING = False
@@ -61,8 +61,10 @@ class Gate:
         self._hold_others()
         self._uevents.forget()  # those of the drivers, which every fork would have to go through
         devices = plugged.Plugged(self.guest)
+        asks = sources.wants_ec2(self.guest)
         outcome.at_gate()
-        while not self._has_seed():
+        # Who is to ask for its configuration has no seed: its NICs, all plugged at once, are what it goes on with.
+        while not (devices.whole if asks else self._has_seed()):
             self._uevents.wait("block", *plugged.SUBSYSTEMS)
             devices.let_in()
         devices.let_go()

@@ -3,7 +3,7 @@
 The host reads one JSON object a line from the port `org.guesthouse.report.0`:
 a template says ``{"stage": "gate"}`` when it may be frozen, everybody ``{"stage": "reachable"}`` when the SSH
 server listens, then
-``{"stage": "configured", "ok", "source", "failures": [{"module", "message"}], "ignored": [...], "log"}``.
+``{"stage": "configured", "ok", "source", "failures": [{"module", "message"}], "ignored": [...], "log", "host_key"}``.
 
 A port takes nothing while nobody on the host has it open; writing to it waits for that. The boot does not wait: from
 then on a process of its own gets the lines, and writes them when somebody is there.
@@ -38,6 +38,7 @@ class Outcome:
         self.guest = guest
         self.source = "none"
         self.source_detail = "DataSourceNone"
+        self.host_key = ""
         self.failures: list[dict[str, str]] = []
         self.ignored: list[dict[str, str]] = []
         self.stages: dict[str, dict[str, Any]] = {
@@ -87,6 +88,7 @@ class Outcome:
                 "failures": self.failures,
                 "ignored": self.ignored,
                 "log": self.guest.last_lines(_LOG_LINES) if self.failures else "",
+                "host_key": self.host_key,
             }
         )
 

@@ -29,11 +29,18 @@ class Plugged:
         self.guest = guest
         self._done = self._full()
         self._waiting: set[str] = set()
+        self._came = False
         self._hold(True)
+
+    @property
+    def whole(self) -> bool:
+        """Whether something came, and all of it has been to its driver."""
+        return self._came and not self._waiting
 
     def let_in(self) -> None:
         """Give the devices to their drivers, once the kernel has seen all that lie in the slots."""
         self._waiting = self._waiting or self._full() - self._done
+        self._came = self._came or bool(self._waiting)
         if not all(self._has_come(address) for address in self._waiting):
             return
         refused = {address for address in sorted(self._waiting) if not self._let_in(address)}

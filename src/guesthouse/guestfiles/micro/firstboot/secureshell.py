@@ -105,14 +105,19 @@ def _strings(data: bytes, count: int) -> list[bytes]:
     return [*found, data]
 
 
-def make_host_keys(guest: Guest) -> None:
-    """Make an ed25519 host key where no key was given: the other kinds take long and are not needed."""
+def make_host_keys(guest: Guest) -> str:
+    """Make an ed25519 host key where no key was given: the other kinds take long and are not needed.
+
+    The public key that was made, as a line without comment; "" where none was.
+    """
     if any(guest.exists(path) for path in KEY_FILES.values()):
-        return
+        return ""
     guest.folder(_FOLDER, 0o700)
     status, said = guest.run(["dropbearkey", "-t", "ed25519", "-f", guest.path(KEY_FILES["ed25519"])])
     if status:
         raise Refused(f"no host key could be made: {said.decode(errors='replace').strip()}")
+    lines = (line.split() for line in said.decode(errors="replace").splitlines())
+    return next((" ".join(words[:2]) for words in lines if words[:1] == [_ED25519.decode()]), "")
 
 
 def start(guest: Guest, passwords: bool) -> None:

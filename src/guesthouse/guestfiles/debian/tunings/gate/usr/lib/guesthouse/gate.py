@@ -28,7 +28,7 @@ import subprocess
 import traceback
 import uuid
 
-from firstboot import entropy, uevents  # type: ignore[import-not-found]  # they lie beside us in the guest
+from firstboot import entropy, plugged, uevents  # type: ignore[import-not-found]  # they lie beside us in the guest
 from firstboot.guest import Guest  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PORT = "/dev/virtio-ports/org.guesthouse.report.0"
 RELEASED = "/run/guesthouse/released"
 SEED = "/run/guesthouse/seed"
+UUID = "/sys/class/dmi/id/product_uuid"
 MACHINE_ID = "/etc/machine-id"
 RANDOM_SEED = "/var/lib/systemd/random-seed"
 # Only a NIC that no driver is there for is waited for so long; in a crowd of forks the others take their time.
@@ -97,6 +98,7 @@ PROGRAMS = (
     "/usr/bin/sudo",
     "/usr/bin/systemctl",
     "/usr/bin/udevadm",
+    "/usr/sbin/dhclient",
     "/usr/bin/umount",
     "/usr/sbin/blkid",
     "/usr/sbin/ip",
@@ -133,9 +135,9 @@ class Gate:
         """Get ready, tell the host, be frozen, and go on in a fork that is like no other."""
         warm_up()
         self.forget()
+        wait = self.wait_for_what_is_plugged if self.asks() else self.wait_for_seed
         tell({"stage": "gate"})
-        while not (disk := self.seed_disk()):
-            self.uevents.wait("block")
+        disk = wait()
         try:
             self.become_somebody(disk)
         except BaseException:
@@ -144,10 +146,27 @@ class Gate:
             self.kernel.reboot(REBOOT_NOW)
             raise
 
-    def become_somebody(self, disk: str) -> None:
+    def asks(self) -> bool:
+        """Whether this machine is to ask the metadata service, as its firmware tells; then it has no seed."""
+        return bool(self.guest.read(UUID).strip().lower().startswith("ec2"))
+
+    def wait_for_seed(self) -> str:
+        while not (disk := self.seed_disk()):
+            self.uevents.wait("block")
+        return disk
+
+    def wait_for_what_is_plugged(self) -> None:
+        """Wait until all that a fork has beyond its template has a driver: its NICs are what it goes on with."""
+        devices = plugged.Plugged(self.guest)
+        while not devices.whole:
+            self.uevents.wait(*plugged.SUBSYSTEMS)
+            devices.let_in()
+        devices.let_go()
+
+    def become_somebody(self, disk: str | None) -> None:
         """Replace all that this fork shares with others, and let go what waits for that."""
         entropy.reseed(self.guest, entropy.FETCHED_BEFORE_BYTES)
-        meta = self.read_seed(disk)
+        meta = self.read_seed(disk) if disk else {}
         random.seed()
         self.guest.catch_up()
         self.guest.write(MACHINE_ID, machine_id(meta.get("instance-id")).encode() + b"\n", 0o444)
@@ -209,7 +228,7 @@ def meta_data(text: str) -> dict[str, Any]:
 
 
 def machine_id(instance_id: Any) -> str:
-    """What systemd makes of the UUID of the machine, which is its instance-id; else a new one."""
+    """What systemd makes of the UUID of the machine, which a seed's instance-id is; else a new one."""
     try:
         return uuid.UUID(instance_id).hex
     except (AttributeError, TypeError, ValueError):
