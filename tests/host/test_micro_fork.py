@@ -132,7 +132,8 @@ def forks(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_forks_are_configured(forks: tuple[Fork, Fork]) -> None:
     configured = {"ok": True, "source": "nocloud", "failures": [], "ignored": [], "log": ""}
     for fork, name in zip(forks, ("one", "two"), strict=True):
-        assert fork.reports == [{"stage": "reachable"}, {"stage": "configured", **configured}]
+        key = " ".join(fork.ask("dropbearkey -y -f /etc/dropbear/dropbear_ed25519_host_key | grep ^ssh-").split()[:2])
+        assert fork.reports == [{"stage": "reachable"}, {"stage": "configured", **configured, "host_key": key}]
         assert fork.ask("hostname; cat /etc/hostname; hostname -f").split() == [name] * 3
         assert fork.ask("cloud-init status --wait").strip() == "status: done"
 

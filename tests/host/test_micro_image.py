@@ -105,6 +105,7 @@ def test_the_host_is_told(configured: Configured) -> None:
             "failures": [],
             "ignored": ignored,
             "log": "",
+            "host_key": "",
         },
     ]
 
