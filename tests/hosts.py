@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,13 +18,15 @@ from guesthouse.decide import steps
 from guesthouse.decide.layers import layers_of
 from guesthouse.decide.observed import Desired, DiskSeen, Observed, ProcessSeen, SnapshotSeen
 from guesthouse.decide.steps import Step
+from guesthouse.host.dialling import Target, connected
 from guesthouse.model.errors import GuesthouseError, NotFound
-from guesthouse.model.machine import MachineSpec, Outcome, Stage
+from guesthouse.model.machine import MachineSpec, NicSpec, Outcome, Stage
 from guesthouse.model.network import Network, NetworkWanted
 from guesthouse.model.resources import Disk, Image, Template
-from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, HostAddresses, Lease, Progress
+from guesthouse.ports import Capacity, Finding, GuestCommand, GuestResult, HostAddresses, Lease, Progress, Stream
 
 FIRST_PORT = 40022
+NOBODYS_PORT = 1
 
 
 class FakeHost:
@@ -34,6 +36,7 @@ class FakeHost:
         self.machines = FakeMachines()
         self.guests = FakeGuests()
         self.files = FakeFiles()
+        self.streams = FakeStreams()
         self.images = FakeImages()
         self.templates = FakeTemplates()
         self.disks = FakeDisks()
@@ -49,7 +52,8 @@ class FakeHost:
 class FakeMachines:
     """`ports.MachineHost`: what each machine looks like is an `Observed` in a dict.
 
-    A step named in `gates` waits for its event first; one named in `faults` fails with that error. With `forks` the
+    A step named in `gates` waits for its event first; one named in `faults` fails with that error, the plugging of a
+    NIC also where it is named with its network (``plug-nic back``). With `forks` the
     first start of a machine with a template is a fork of that. `restored` are the snapshots that were gone on from,
     `settled_bytes` is what the memory of one takes up when it is settled.
     """
@@ -77,7 +81,7 @@ class FakeMachines:
         if gate := self.gates.get(step.name):
             progress("waiting at the gate", 50.0)
             await gate.wait()
-        if fault := self.faults.get(step.name):
+        if fault := self.faults.get(step.name) or self.faults.get(_precisely(step)):
             raise fault
         before = self.seen.get(desired.machine.id, Observed())
         self.seen[desired.machine.id] = _PERFORM[type(step)](self, step, desired, before)
@@ -132,6 +136,10 @@ class FakeMachines:
         return replace(before, folder=True, process=process, host_key="ssh-ed25519 AAAA")
 
 
+def _precisely(step: Step) -> str:
+    return f"{step.name} {step.nic.network}" if isinstance(step, steps.PlugNic) else ""
+
+
 def _unforwarded(spec: MachineSpec) -> Any:
     return tuple(msgspec.structs.replace(nic, forwards=()) for nic in spec.nics)
 
@@ -167,6 +175,24 @@ def _realised(field: str) -> Callable[..., Observed]:
         return replace(before, process=replace(before.process, spec=spec, forwards=forwards))
 
     return change
+
+
+def _plugged(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return _with_nics(before, (*_others(before, step.nic), msgspec.structs.replace(step.nic, forwards=())))
+
+
+def _unplugged(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
+    return _with_nics(before, _others(before, step.nic))
+
+
+def _others(seen: Observed, nic: NicSpec) -> tuple[NicSpec, ...]:
+    assert seen.process is not None
+    return tuple(each for each in seen.process.spec.nics if each.mac != nic.mac)
+
+
+def _with_nics(seen: Observed, nics: tuple[NicSpec, ...]) -> Observed:
+    assert seen.process is not None
+    return replace(seen, process=replace(seen.process, spec=msgspec.structs.replace(seen.process.spec, nics=nics)))
 
 
 def _sized(host: FakeMachines, step: Any, desired: Desired, before: Observed) -> Observed:
@@ -249,8 +275,8 @@ _PERFORM: dict[type[Step], Callable[..., Observed]] = {
     steps.Kill: _ended,
     steps.PlugDisk: _realised("disks"),
     steps.UnplugDisk: _realised("disks"),
-    steps.PlugNic: _realised("nics"),
-    steps.UnplugNic: _realised("nics"),
+    steps.PlugNic: _plugged,
+    steps.UnplugNic: _unplugged,
     steps.SetForwards: _realised("nics"),
     steps.ApplyNetworks: _same,
     steps.SetMemory: _realised("memory_mib"),
@@ -307,6 +333,21 @@ class FakeGuests:
 
     async def log(self, machine: str, last_bytes: int, *, qemu: bool = False) -> bytes:
         return (b"qemu: all is well\n" if qemu else b"login: \xff\n")[-last_bytes:]
+
+
+class FakeStreams:
+    """`ports.Streams`: real connections to the loopback. `served` has the ports there that stand for machines' ports.
+
+    `asked` is who was asked for: the name of the network, empty for the host itself, address and port.
+    """
+
+    def __init__(self) -> None:
+        self.served: dict[tuple[str, int], int] = {}
+        self.asked: list[tuple[str, str, int]] = []
+
+    def connect(self, network: Network | None, address: str, port: int) -> AbstractAsyncContextManager[Stream]:
+        self.asked.append((network.name if network else "", address, port))
+        return connected(Target(None, "127.0.0.1", self.served.get((address, port), NOBODYS_PORT)))
 
 
 class FakeFiles:

@@ -192,6 +192,29 @@ class Guests(Protocol):
         """The end of what the machine wrote to its console, over restarts; with `qemu`, of QEMU's own words."""
 
 
+class Stream(Protocol):
+    """A TCP connection to a machine. Each direction ends by itself."""
+
+    async def receive(self) -> bytes:
+        """The next bytes; empty when the machine has said all. Raises `Conflict` where the connection broke."""
+
+    async def send(self, data: bytes) -> None:
+        """Pass bytes on, and return when there is room for more; raises as `receive`."""
+
+    async def end(self) -> None:
+        """Tell the machine that nothing more comes."""
+
+
+class Streams(Protocol):
+    """Connections to machines, from where they are reached."""
+
+    def connect(self, network: Network | None, address: str, port: int) -> AbstractAsyncContextManager[Stream]:
+        """Connect to a TCP port from within a network, or from the host itself; it is closed with the block.
+
+        Raises `Conflict` where nobody takes it, `TimedOut` where nobody answers.
+        """
+
+
 class GuestFiles(Protocol):
     """Files inside running machines, through the guest agent."""
 
@@ -254,6 +277,8 @@ class Host(Protocol):
     def guests(self) -> Guests: ...
     @property
     def files(self) -> GuestFiles: ...
+    @property
+    def streams(self) -> Streams: ...
     @property
     def images(self) -> ImageHost: ...
     @property

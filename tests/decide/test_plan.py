@@ -105,7 +105,13 @@ FORWARDS = st.lists(st.integers(1, 4), max_size=3, unique=True).map(
 NICS = st.lists(
     st.one_of(
         st.builds(NicSpec, mac=st.sampled_from(["a", "b"]), forwards=FORWARDS),
-        st.builds(NicSpec, mac=st.just("c"), network=st.just("back"), forwards=FORWARDS),
+        st.builds(
+            NicSpec,
+            mac=st.sampled_from(["b", "c"]),
+            network=st.sampled_from(["back", "front"]),
+            address=st.sampled_from(["10.0.0.2", "10.0.0.3"]),
+            forwards=FORWARDS,
+        ),
     ),
     max_size=3,
     unique_by=lambda n: n.mac,
@@ -390,6 +396,19 @@ def test_memory_is_settled_when_nothing_else_is_to_be_done() -> None:
     # A machine that is to go takes them with it.
     leaving = replace(desired, machine=msgspec.structs.replace(wanted, deleting=Deleting.WITH_DISKS))
     assert "settle-memory" not in [step.name for step in plan(leaving, seen)]
+
+
+@pytest.mark.parametrize("place", [{"network": "front"}, {"subnet": "s2"}, {"address": "10.0.0.9"}, {"network": ""}])
+def test_a_nic_that_moves_is_unplugged_and_plugged(place: dict[str, str]) -> None:
+    nic = NicSpec(mac="a", network="back", subnet="s1", address="10.0.0.2")
+    was = machine(spec=msgspec.structs.replace(machine().spec, nics=(nic,)))
+    moved = msgspec.structs.replace(nic, **place)
+    wanted = msgspec.structs.replace(was, spec=msgspec.structs.replace(was.spec, nics=(moved,)))
+    steps = plan(desired_of(wanted), replace(running(was), networks={"n": 1}))
+    assert steps == (p.UnplugNic(nic), p.PlugNic(moved))
+    grouped = msgspec.structs.replace(nic, groups=("web",))
+    wanted = msgspec.structs.replace(was, spec=msgspec.structs.replace(was.spec, nics=(grouped,)))
+    assert plan(desired_of(wanted), replace(running(was), networks={"n": 1})) == ()
 
 
 def test_every_step_has_its_row() -> None:

@@ -15,7 +15,7 @@ from tests.engine.house import at_work, do, ended, launch, with_image
 from tests.hosts import FakeHost
 from tests.patience import PATIENCE_S
 
-from guesthouse.engine import intents, network_intents
+from guesthouse.engine import intents, network_intents, nic_intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
@@ -100,7 +100,18 @@ SCENES: dict[str, Scene] = {
     "network.change": Scene((NETWORK,), SUBNET),
     "network.delete": Scene((NETWORK, SUBNET), network_intents.NetworkDelete(network="lan")),
 }
+FRONT = network_intents.NetworkCreate(name="front", mode=NetworkMode.PRIVATE)
+STREETS = (NETWORK, SUBNET, FRONT, network_intents.SubnetCreate(network="front", cidr="10.1.0.0/24"))
+ON_LAN = launch(nics=(NicSpec(mac="52:54:00:00:00:07", network="lan", address="10.1.0.7"),))
+MOVE = nic_intents.NicMove(machine="web", nic="lan", network="front", address="10.1.0.8")
 OTHERS: dict[str, Scene] = {
+    "machine.change of a NIC's network": Scene((*STREETS, ON_LAN), MOVE),
+    "machine.change of a NIC's address": Scene(
+        (*STREETS, ON_LAN), nic_intents.NicMove(machine="web", nic="lan", address="10.1.0.8")
+    ),
+    "machine.change of a stopped machine's NIC": Scene(
+        (*STREETS, ON_LAN, intents.Stop(machine="web", force=True)), MOVE
+    ),
     "image.create of a snapshot": Scene(
         (launch(disks=(DATA,)), TAKE, TWO), intents.ImageCreate(machine="web", name="second", snapshot="one")
     ),
@@ -167,6 +178,13 @@ async def world(store: Store, engine: Engine, asker: Asker, host: FakeHost) -> o
             for view in await engine.networks.networks(asker)
         ],
         await networks(store, host),
+        sorted((nic.network, nic.address) for m in machines for nic in m.spec.nics),
+        sorted(
+            (nic.network, nic.address)
+            for seen in host.machines.seen.values()
+            if seen.process
+            for nic in seen.process.spec.nics
+        ),
         sum(bool(seen.process) for seen in host.machines.seen.values()),
         sum(seen.folder for seen in host.machines.seen.values()),
         len(host.images.made),
@@ -265,6 +283,8 @@ class Undoing:
 
 
 UNDOING = {
+    "move": Undoing(Scene((*STREETS, ON_LAN), MOVE), "plug-nic front", {"plug-nic"}),
+    "move that the guest refuses": Undoing(Scene((*STREETS, ON_LAN), MOVE), "unplug-nic", set()),
     "fork": Undoing(Scene((launch(disks=(DATA,)),), intents.Fork(machine="web")), "share-layers", set()),
     "launch": Undoing(Scene((), launch()), "resume", {"kill", "remove-disk", "remove-folder"}),
     "launch with a disk": Undoing(

@@ -15,7 +15,6 @@ from guesthouse.model.errors import (
     NotFound,
     QuotaExceeded,
 )
-from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Direction, NetworkMode, NetworkState
 from guesthouse.ports import HostAddresses, Lease, Store
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import SystemRandom
 from typing import Any
 
-import msgspec
 import pytest
-from tests.engine.house import at_work, do, launch, with_image
+from tests.engine.house import at_work, do, ended, fails, launch, with_image
 from tests.hosts import FIRST_PORT, FakeHost
 
-from guesthouse.engine import intents
+from guesthouse.engine import intents, network_intents, nic_intents
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.register import MachineRegister
-from guesthouse.model.errors import Conflict, GuesthouseError, Invalid, NoCapacity, NotFound
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError, Invalid, NoCapacity, NotFound
 from guesthouse.model.machine import Forward, Machine, NicSpec
 from guesthouse.model.names import make_id
 from guesthouse.model.network import Group, Network, NetworkMode, NetworkState, Port, Subnet
+from guesthouse.model.resources import Operation, OperationState
 from guesthouse.store import SqlStore
 
 _RANDOM = SystemRandom()
@@ -151,24 +152,134 @@ async def test_forks_have_places_of_their_own(store: SqlStore) -> None:
         assert len(await street.ports()) == 3
 
 
-async def test_groups_and_forwards_may_change_and_the_place_may_not(store: SqlStore) -> None:
+async def test_groups_and_forwards_may_change(store: SqlStore) -> None:
     async with a_street(store) as street:
         back = await street.network("back", NetworkMode.PRIVATE, "10.0.0.0/24", "10.0.1.0/24")
         default, db = await street.group(back, "default"), await street.group(back, "db")
         web = await street.launch("web", NicSpec(network="back", subnet="s2"))
         assert (web.address, web.spec.nics[0].groups) == ("10.0.1.2", ("default",))
         assert [port.groups for port in await street.ports()] == [(default.id,)]
-        nic = msgspec.structs.replace(web.spec.nics[0], groups=("db",), forwards=(Forward(guest_port=80),))
         before = await street.generation(back)
-        await do(street.engine, street.asker, intents.Change(machine="web", nics=(nic,)))
+        await do(street.engine, street.asker, nic_intents.NicChange(machine="web", nic="back", groups=("db",)))
         (port,) = await street.ports()
-        assert (port.groups, len(port.forwards)) == ((db.id,), 1)
-        assert port.forwards[0].host_port >= 40000
+        assert (port.groups, port.address) == ((db.id,), "10.0.1.2")
         assert await street.generation(back) > before
-        for field, value in (("address", "10.0.1.3"), ("subnet", "s1"), ("network", "")):
-            moved = msgspec.structs.replace(nic, **{field: value})
-            with pytest.raises(Invalid):
-                await street.engine.accept(street.asker, intents.Change(machine="web", nics=(moved,)))
+        await street.network("lab", NetworkMode.NAT, "10.2.0.0/24")
+        await street.launch("www", NicSpec(network="lab", forwards=(Forward(guest_port=80),)))
+        (port,) = await street.ports(name="www")
+        assert port.forwards[0].host_port >= 40000
+
+
+async def test_a_nic_that_moves_keeps_its_mac_and_gets_another_address(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        back = await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        shop = await street.network("shop", NetworkMode.PRIVATE, "10.1.0.0/24", "10.1.1.0/24")
+        await street.group(shop, "default")
+        web = await street.launch("web", NicSpec(network="back", forwards=(Forward(guest_port=80, host_port=8080),)))
+        mac = web.spec.nics[0].mac
+        for said, expected in (
+            ({"network": "shop"}, Invalid),  # it forwards a port, and shop forwards none
+            ({}, Invalid),
+            ({"network": "none"}, NotFound),
+            ({"address": "10.9.0.1"}, Invalid),
+        ):
+            with pytest.raises(expected):
+                await street.engine.accept(street.asker, nic_intents.NicMove(machine="web", nic="back", **said))
+        assert [port.mac for port in await street.ports()] == [mac]
+        await do(street.engine, street.asker, intents.ForwardRemove(machine="web", guest_port=80))
+        before = await street.generation(back), await street.generation(shop)
+        await do(street.engine, street.asker, nic_intents.NicMove(machine="web", nic="back", network="shop"))
+        (nic,) = (await street.machine("web")).spec.nics
+        assert (nic.mac, nic.network, nic.subnet, nic.address) == (mac, "shop", "s1", "10.1.0.2")
+        assert (nic.groups, (await street.machine("web")).address) == (("default",), "10.1.0.2")
+        assert [(port.network, port.mac) for port in await street.ports()] == [(shop.id, mac)]
+        assert (await street.generation(back), await street.generation(shop)) > before
+        await do(street.engine, street.asker, nic_intents.NicMove(machine="web", nic=mac, subnet="s2"))
+        assert [port.address for port in await street.ports()] == ["10.1.1.2"]
+        await do(street.engine, street.asker, nic_intents.NicMove(machine="web", nic=mac, address="10.1.0.9"))
+        assert [port.address for port in await street.ports()] == ["10.1.0.9"]
+
+
+async def test_a_place_is_kept_until_the_guest_has_let_go_of_it(store: SqlStore) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        street = Street(engine, asker, store)
+        await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        await street.network("lab", NetworkMode.NAT, "10.1.0.0/24")
+        web = await street.launch("web", NicSpec(network="back", forwards=(Forward(guest_port=80, host_port=8080),)))
+        host.machines.gates["unplug-nic"] = asyncio.Event()
+        operation = await engine.accept(asker, nic_intents.NicMove(machine="web", nic="back", network="lab"))
+        old, new = await street.ports()
+        assert (old.address, new.address, new.mac) == ("10.0.0.2", "10.1.0.2", web.spec.nics[0].mac)
+        assert (old.mac == new.mac, old.forwards, len(new.forwards)) == (False, (), 1)
+        assert (await street.launch("db", NicSpec(network="back"))).address == "10.0.0.3"
+        host.machines.gates["unplug-nic"].set()
+        assert isinstance(operation, Operation)
+        assert (await ended(engine, asker, operation)).state is OperationState.DONE
+        assert [port.address for port in await street.ports(machine=web.id)] == ["10.1.0.2"]
+        assert (await street.launch("again", NicSpec(network="back"))).address == "10.0.0.2"
+
+
+async def test_a_move_that_fails_leads_back(store: SqlStore) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        street = Street(engine, asker, store)
+        back = await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        lab = await street.network("lab", NetworkMode.NAT, "10.1.0.0/24")
+        web = await street.launch("web", NicSpec(network="back", forwards=(Forward(guest_port=80, host_port=8080),)))
+        before = await street.ports()
+        host.machines.faults["plug-nic lab"] = Failed("no")
+        await fails(engine, asker, nic_intents.NicMove(machine="web", nic="back", network="lab"))
+        assert await street.ports() == before
+        assert (await street.machine("web")).spec == web.spec
+        generations = {id: made.network.generation for id, made in host.networks.made.items()}
+        for network in (back, lab):
+            while generations.get(network.id) != await street.generation(network):
+                await host.networks.applied.get()
+                generations = {id: made.network.generation for id, made in host.networks.made.items()}
+        assert [each.port.address for each in host.networks.made[back.id].ports] == ["10.0.0.2"]
+        assert host.networks.made[lab.id].ports == ()
+
+
+async def test_an_elastic_address_follows_a_nic_on_its_network_alone(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        await street.network("lab", NetworkMode.NAT, "10.1.0.0/24")
+        await street.launch("web", NicSpec(network="back"))
+        await street.engine.accept(street.asker, network_intents.PoolAdd(cidr="203.0.113.0/28"))
+        await street.engine.accept(street.asker, network_intents.AddressAllocate())
+        (elastic,) = await street.engine.networks.elastics(street.asker)
+        attach = network_intents.AddressAttach(address=elastic.elastic.address, machine="web")
+        await do(street.engine, street.asker, attach)
+        await do(street.engine, street.asker, nic_intents.NicMove(machine="web", nic="back", address="10.0.0.9"))
+        (view,) = await street.engine.networks.nics(street.asker, "web")
+        assert (view.nic.address, view.elastic) == ("10.0.0.9", elastic.elastic.address)
+        await do(street.engine, street.asker, nic_intents.NicMove(machine="web", nic="back", network="lab"))
+        (view,) = await street.engine.networks.nics(street.asker, "web")
+        assert (view.nic.address, view.elastic) == ("10.1.0.2", "")
+
+
+async def test_nics_are_added_and_removed_by_what_they_are_called(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        await street.launch("web", NicSpec())
+        user = (await street.machine("web")).spec.nics[0].mac
+        add = nic_intents.NicAdd(machine="web", network="back", address="10.0.0.9", mac="52:54:00:00:00:09")
+        await do(street.engine, street.asker, add)
+        with pytest.raises(Conflict, match="has a NIC 52:54:00:00:00:09 already"):
+            await street.engine.accept(street.asker, add)
+        assert [nic.address for nic in (await street.machine("web")).spec.nics] == ["", "10.0.0.9"]
+        await do(street.engine, street.asker, nic_intents.NicAdd(machine="web", network="back"))
+        with pytest.raises(Conflict, match="has 2 NICs on network 'back'"):
+            await street.engine.accept(street.asker, nic_intents.NicRemove(machine="web", nic="back"))
+        await do(street.engine, street.asker, nic_intents.NicRemove(machine="web", nic=add.mac.upper()))
+        await do(street.engine, street.asker, nic_intents.NicRemove(machine="web", nic="back"))
+        assert [nic.mac for nic in (await street.machine("web")).spec.nics] == [user]
+        with pytest.raises(NotFound, match="has no NIC 'back'"):
+            await street.engine.accept(street.asker, nic_intents.NicRemove(machine="web", nic="back"))
+        assert await street.ports() == []
 
 
 REFUSED: dict[str, tuple[NicSpec, type[GuesthouseError], str]] = {
@@ -241,18 +352,30 @@ async def test_who_asks_for_metadata_is_known_by_network_and_address(store: SqlS
         assert await register.who(one.id, "10.0.0.2") is None
 
 
-async def test_ssh_goes_where_the_host_reaches_a_machine(store: SqlStore) -> None:
+async def test_ssh_goes_where_who_asks_reaches_a_machine(store: SqlStore) -> None:
     async with a_street(store) as street:
-        await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
+        back = await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
         await street.network("shop", NetworkMode.PRIVATE, "10.1.0.0/24")
-        ssh = Forward(guest_port=22, host_port=40022)
+        await street.network("lan", NetworkMode.BRIDGE)
+        await street.group(back, "web")
         await street.launch("web", NicSpec(network="back"))
+        await street.launch("judged", NicSpec(network="back", groups=("web",)))
         await street.launch("db", NicSpec(network="shop"))
-        await street.launch("way", NicSpec(network="shop", forwards=(ssh,)))
+        await street.launch("both", NicSpec(network="shop"), NicSpec(network="back"))
         await street.launch("user", NicSpec())
-        ways = {"web": ("10.0.0.2", 22), "way": ("127.0.0.1", 40022), "user": ("127.0.0.1", FIRST_PORT + 3)}
+        await street.launch("far", NicSpec(network="lan"))
+        ways = {
+            "web": ("10.0.0.2", 22, False),
+            "judged": ("judged", 22, True),
+            "db": ("db", 22, True),
+            "both": ("10.0.0.4", 22, False),
+            "user": ("127.0.0.1", FIRST_PORT + 4, False),
+        }
         for name, way in ways.items():
             access = await street.engine.inside.ssh(street.asker, name)
-            assert (access.host, access.port) == way, name
+            assert (access.host, access.port, access.tunnel) == way, name
+            elsewhere = await street.engine.inside.ssh(street.asker, name, local=False)
+            assert (elsewhere.host, elsewhere.port, elsewhere.tunnel) == (name, 22, True)
+            assert elsewhere.known_hosts == f"{name} ssh-ed25519 AAAA"
         with pytest.raises(Conflict, match=r"neither a port of this host .* nor an address"):
-            await street.engine.inside.ssh(street.asker, "db")
+            await street.engine.inside.ssh(street.asker, "far")

@@ -257,11 +257,13 @@ async def test_a_guest_that_does_not_report_is_looked_at_from_outside(guest: Gue
     told = asyncio.Event()
     with_agent = Stages(Folder(tmp_path), 1.0, lambda: None)
     async with asyncio.timeout(PATIENCE_S):
-        await Looker(run.folder, with_agent, run.agent, run.agent_listens, lambda: run.ssh_port).look(0)
+        await Looker(run.folder, with_agent, run.agent, run.agent_listens, lambda: run.ssh_servers).look(0)
     assert (with_agent.stage, with_agent.outcome) == (Stage.CONFIGURED, Outcome(ok=True, source="nocloud"))
     # Without an agent there is the banner of its SSH server, and no word about cloud-init.
     without = Stages(Folder(tmp_path), 2.0, told.set)
-    looking = asyncio.create_task(Looker(run.folder, without, run.agent, asyncio.Event(), lambda: run.ssh_port).look(0))
+    looking = asyncio.create_task(
+        Looker(run.folder, without, run.agent, asyncio.Event(), lambda: run.ssh_servers).look(0)
+    )
     async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     assert without.stage is Stage.REACHABLE

@@ -90,7 +90,7 @@ class Channel:
             self._read()
             if error := self._protocol.handshake_exc:
                 self._socket.close()
-                raise _refused(error) from None
+                raise refused(error) from None
 
     def _read(self) -> None:
         try:
@@ -124,7 +124,8 @@ class Channel:
             ) from error
 
 
-def _refused(error: Exception) -> Exception:
+def refused(error: Exception) -> Exception:
+    """The error of ours for a handshake that did not come about."""
     if isinstance(error, InvalidStatus):
         response: Response = error.response
         return told(response.status_code, bytes(response.body or b""))

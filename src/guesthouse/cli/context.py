@@ -42,6 +42,14 @@ class Context:
         return Door(Place(self.house), self.project)
 
     @property
+    def again(self) -> list[str]:
+        """The words before a command by which another `guest` means the same house and project."""
+        said = {"--project": self.project}
+        if self._url:
+            said |= {"--url": self._url, "--ca": self._ca, "--fingerprint": self._fingerprint}
+        return [word for flag, value in said.items() if value for word in (flag, value)]
+
+    @property
     def now(self) -> show.Now:
         return show.Now(self.terminal.clock())
 

@@ -17,17 +17,21 @@ import json
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from guesthouse.cli.exits import NoDaemon
 from guesthouse.model.errors import Denied, Failed, GuesthouseError, Invalid, from_dict
 from guesthouse.model.house import House
 
+if TYPE_CHECKING:
+    import ssl
+
 PREFIX = "/v1"
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 _CHUNK_BYTES = 256 * 1024
+_REACHED_IN_S = 30
 
 
 class Place(NamedTuple):
@@ -98,6 +102,10 @@ class Door:
     def open(self) -> socket.socket:
         """A connected socket of its own, for a WebSocket."""
         return self._guard(connect, self.place)
+
+    def reach(self) -> socket.socket:
+        """A connected socket of its own without TLS yet, for who speaks that himself (`trust`)."""
+        return self._guard(reach, self.place)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -177,22 +185,40 @@ def told(status: int, body: bytes) -> GuesthouseError:
         return Failed(f"the door answered {status} {http.client.responses.get(status, '')}: {line}".rstrip(": "))
 
 
+def reach(place: Place) -> socket.socket:
+    """A connected socket to the house, without TLS."""
+    if place.house is None:
+        return socket.create_connection((place.host, place.port), timeout=_REACHED_IN_S)
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        local.connect(str(place.house.socket))
+    except OSError:
+        local.close()
+        raise
+    return local
+
+
 def connect(place: Place) -> socket.socket:
-    """A connected socket to the house."""
+    """A connected socket to the house; over TLS where it is on another box."""
+    plain = reach(place)
     if place.house is not None:
-        local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            local.connect(str(place.house.socket))
-        except OSError:
-            local.close()
-            raise
-        return local
-    return _connect_tls(place)
+        return plain
+    try:
+        secure = trust(place).wrap_socket(plain, server_hostname=place.host)
+    except OSError as error:
+        plain.close()
+        raise untrusted(place, error) or error from error
+    try:
+        check_certificate(place, secure.getpeercert(binary_form=True))
+    except Denied:
+        secure.close()
+        raise
+    secure.settimeout(None)
+    return secure
 
 
-def _connect_tls(place: Place) -> socket.socket:
-    import hashlib
-    import hmac
+def trust(place: Place) -> ssl.SSLContext:
+    """What a remote house is known by in the handshake; where that is a fingerprint, `check_certificate` follows."""
     import ssl
 
     context = ssl.create_default_context(cafile=place.ca or None)
@@ -200,29 +226,34 @@ def _connect_tls(place: Place) -> socket.socket:
         # The certificate is known by its own digest: names and authorities add nothing to that.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    plain = socket.create_connection((place.host, place.port), timeout=30)
-    try:
-        secure = context.wrap_socket(plain, server_hostname=place.host)
-    except ssl.SSLCertVerificationError as error:
-        plain.close()
-        raise Denied(
-            f"the certificate of {place.name} is not trusted: {error.verify_message}",
-            hint="name its authority with --ca FILE, or the certificate itself with --fingerprint SHA256",
-        ) from error
-    except OSError:
-        plain.close()
-        raise
-    seen = hashlib.sha256(secure.getpeercert(binary_form=True) or b"").hexdigest()
+    return context
+
+
+def untrusted(place: Place, error: OSError) -> Denied | None:
+    """The error of ours for a handshake that failed because the certificate is not trusted; else None."""
+    import ssl
+
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return None
+    return Denied(
+        f"the certificate of {place.name} is not trusted: {error.verify_message}",
+        hint="name its authority with --ca FILE, or the certificate itself with --fingerprint SHA256",
+    )
+
+
+def check_certificate(place: Place, certificate: bytes | None) -> None:
+    """Raise `Denied` unless the certificate that was shown (DER) is the expected one, where one is expected."""
+    import hashlib
+    import hmac
+
+    seen = hashlib.sha256(certificate or b"").hexdigest()
     if place.fingerprint and not hmac.compare_digest(seen, place.fingerprint):
-        secure.close()
         raise Denied(
             f"{place.name} shows another certificate than the one expected",
             field="fingerprint",
             value=seen,
             hint="if the certificate was renewed on purpose, use its new fingerprint",
         )
-    secure.settimeout(None)
-    return secure
 
 
 def _written(value: object) -> str:

@@ -69,6 +69,15 @@ def port(text: str) -> int:
     return int(text)
 
 
+def listening(text: str) -> tuple[str, int]:
+    """``8080``, ``127.0.0.1:8080``, ``[::1]:8080`` -> where to listen; the loopback where no address is said."""
+    host, colon, number = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if colon and not host:
+        raise Invalid(f"{text!r} names no address", value=text, hint="write it like 127.0.0.1:8080, or 8080 alone")
+    return host or "127.0.0.1", port(number)
+
+
 def forward(text: str) -> dict[str, object]:
     """``8080:80``, ``80`` (the house chooses the host's port), ``5353:53/udp`` -> a forward."""
     ports, slash, protocol = text.partition("/")

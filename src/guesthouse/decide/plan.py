@@ -10,6 +10,7 @@ Rules
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
    and are named by `waiting_for_restart`. They never cause a step. What a NIC on a network may do, its forwards too, is
    the network's to know: a machine that runs has its networks as they are wanted (`ApplyNetworks`).
+   A NIC that is elsewhere than it is wanted is unplugged and plugged: its other end is another one.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
@@ -51,7 +52,7 @@ from guesthouse.decide.steps import (
     UnplugNic,
     WriteSeed,
 )
-from guesthouse.model.machine import Datasource, Deleting, DiskSpec, MachineSpec, Power
+from guesthouse.model.machine import Datasource, Deleting, DiskSpec, MachineSpec, NicSpec, Power
 from guesthouse.model.resources import Disk, Snapshot, SnapshotState
 
 _STANDS_STILL = frozenset({"paused", "prelaunch", "io-error", "suspended", "postmigrate"})
@@ -188,18 +189,25 @@ def _live(wanted: MachineSpec, process: ProcessSeen) -> list[Step]:
     steps: list[Step] = [
         UnplugDisk(disk) for key, disk in old_disks.items() if key not in new_disks and hot_pluggable(disk)
     ]
-    steps += [UnplugNic(nic) for mac, nic in old_nics.items() if mac not in new_nics]
+    leaving = {mac for mac, nic in old_nics.items() if mac not in new_nics or is_moved(nic, new_nics[mac])}
+    steps += [UnplugNic(nic) for mac, nic in old_nics.items() if mac in leaving]
     steps += [PlugDisk(disk) for key, disk in new_disks.items() if key not in old_disks and hot_pluggable(disk)]
-    steps += [PlugNic(nic) for mac, nic in new_nics.items() if mac not in old_nics]
+    staying = old_nics.keys() - leaving
+    steps += [PlugNic(nic) for mac, nic in new_nics.items() if mac not in staying]
     steps += [
         SetForwards(nic)
         for mac, nic in new_nics.items()
-        if mac in old_nics and nic.forwards != old_nics[mac].forwards and not nic.network
+        if mac in staying and nic.forwards != old_nics[mac].forwards and not nic.network
     ]
     target = min(wanted.memory_mib, process.boot_memory_mib)
     if has.balloon and target != has.memory_mib:
         steps.append(SetMemory(target))
     return steps
+
+
+def is_moved(one: NicSpec, other: NicSpec) -> bool:
+    """Whether a NIC is in another place: the same MAC address, and another network, subnet or address."""
+    return (one.network, one.subnet, one.address) != (other.network, other.subnet, other.address)
 
 
 def _networks(desired: Desired, observed: Observed) -> list[Step]:

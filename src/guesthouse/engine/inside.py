@@ -11,21 +11,31 @@ import msgspec
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.engine.accept import check_role
 from guesthouse.engine.intents import Asker
+from guesthouse.engine.progress import Changes
 from guesthouse.engine.resolve import find
+from guesthouse.engine.ways import SSH, Way, way_to
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Machine, Power
-from guesthouse.model.network import NetworkMode
 from guesthouse.model.resources import Image, Role
-from guesthouse.ports import Console, GuestCommand, GuestFiles, GuestResult, Guests, HouseKeys, Store, Transaction
+from guesthouse.ports import (
+    Console,
+    GuestCommand,
+    GuestFiles,
+    GuestResult,
+    Guests,
+    HouseKeys,
+    Store,
+    Stream,
+    Streams,
+)
 
-_SSH = 22
-# The modes of networks whose machines the host reaches by their addresses, as far as it knows these.
-_REACHED = frozenset({NetworkMode.NAT, NetworkMode.HOST_ONLY})
+_LOOK_AGAIN_S = 60.0
 
 
 class SshAccess(msgspec.Struct, frozen=True):
     """How to log in: where, as whom, with which key, and the line by which the machine is known.
 
+    With `tunnel` only a stream of the house leads there: `host` is then the machine's name, for it to be known by.
     `identity_file` is empty for askers from afar: the house's private keys stay in the house.
     """
 
@@ -34,6 +44,31 @@ class SshAccess(msgspec.Struct, frozen=True):
     user: str
     identity_file: str
     known_hosts: str
+    tunnel: bool = False
+
+
+@dataclass(frozen=True)
+class Led:
+    """A connection to a port of a machine, for as long as the machine has the place that it leads to."""
+
+    stream: Stream
+    machine: str
+    way: Way
+    store: Store
+    changes: Changes
+
+    async def until_gone(self) -> None:
+        """Return when the machine has stopped, or is there no more."""
+        with self.changes.listen(self.machine) as changes:
+            while await self._is_there():
+                await changes.wait(_LOOK_AGAIN_S)
+
+    async def _is_there(self) -> bool:
+        async with self.store.read() as tx:
+            machine = await tx.machines.get(self.machine)
+            if machine is None or not _runs(machine):
+                return False
+            return not self.way.place or await tx.ports.get(self.way.place) is not None
 
 
 @dataclass(frozen=True)
@@ -43,7 +78,9 @@ class Inside:
     store: Store
     guests: Guests
     files: GuestFiles
+    streams: Streams
     keys: HouseKeys
+    changes: Changes
 
     async def execute(self, asker: Asker, ref: str, command: GuestCommand) -> GuestResult:
         """Run a program in the guest by its agent."""
@@ -75,26 +112,31 @@ class Inside:
         machine = await self._running(asker, ref)
         await self.files.write(machine.id, path, chunks, mode)
 
-    async def ssh(self, asker: Asker, ref: str) -> SshAccess:
-        """How to log in by SSH: through a forwarded port, or at its address where the host reaches that."""
+    @asynccontextmanager
+    async def stream(self, asker: Asker, ref: str, port: int) -> AsyncIterator[Led]:
+        """A connection to a TCP port of a machine; raises `Conflict` where no way leads there."""
+        machine = await self._running(asker, ref)
+        async with self.store.read() as tx:
+            way = await way_to(tx, machine, port)
+        opened: AbstractAsyncContextManager[Stream] = self.streams.connect(way.network, way.address, way.port)
+        async with opened as stream:
+            yield Led(stream, machine.id, way, self.store, self.changes)
+
+    async def ssh(self, asker: Asker, ref: str, *, local: bool = True) -> SshAccess:
+        """How to log in by SSH, from this host (`local`) or from elsewhere; see `engine.ways`."""
         machine = await self._running(asker, ref)
         async with self.store.read() as tx:
             image = await tx.images.get(machine.image) if machine.image else None
-            host, port = ("127.0.0.1", machine.ssh_port) if machine.ssh_port else await _reached_at(tx, machine)
-        if not host:
-            raise Conflict(
-                f"machine {machine.name} has neither a port of this host that leads to its SSH nor an address that this"
-                " host reaches",
-                subject=f"machine {machine.name}",
-                hint=f"`guest console {machine.name}` needs no network",
-            )
-        known = host if port == _SSH else f"[{host}]:{port}"
+            way = await way_to(tx, machine, SSH, local=local)
+        host, port = (machine.name, SSH) if way.led else (way.address, way.port)
+        known = host if port == SSH else f"[{host}]:{port}"
         return SshAccess(
             host=host,
             port=port,
             user=_user(image),
             identity_file=self.keys.private_path(machine.project) if asker.house else "",
             known_hosts=f"{known} {machine.status.host_key}".strip(),
+            tunnel=way.led,
         )
 
     async def screen(self, asker: Asker, ref: str) -> str:
@@ -115,7 +157,7 @@ class Inside:
 
     async def _running(self, asker: Asker, ref: str) -> Machine:
         machine = await self._machine(asker, ref)
-        if machine.power is Power.STOPPED or not machine.status.pid:
+        if not _runs(machine):
             raise Conflict(
                 f"machine {machine.name} is not running: {shown_state(machine).value}",
                 subject=f"machine {machine.name}",
@@ -126,16 +168,8 @@ class Inside:
         return machine
 
 
-async def _reached_at(tx: Transaction, machine: Machine) -> tuple[str, int]:
-    """Address and port of a machine's SSH as this host reaches them, or nothing."""
-    for port in await tx.ports.select(machine=machine.id):
-        network = await tx.networks.get(port.network)
-        forwarded = (each.host_port for each in port.forwards if (each.guest_port, each.protocol) == (_SSH, "tcp"))
-        if network is not None and network.mode in _REACHED and port.address:
-            return port.address, _SSH
-        if found := next(forwarded, 0):
-            return "127.0.0.1", found
-    return "", 0
+def _runs(machine: Machine) -> bool:
+    return machine.power is not Power.STOPPED and bool(machine.status.pid)
 
 
 def _user(image: Image | None) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.resolve import find, find_elastic, find_network
+from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.ports import Lease, NetworkFacts, Store, Transaction
 
@@ -39,6 +40,14 @@ class ElasticView(msgspec.Struct, frozen=True):
     network_name: str = ""
     machine_name: str = ""
     mac: str = ""
+
+
+class NicView(msgspec.Struct, frozen=True):
+    """A NIC as its machine's description has it, and what it has beside that on its network."""
+
+    nic: NicSpec
+    address6: str = ""
+    elastic: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,13 @@ class NetworkViews:
         async with self.store.read() as tx:
             return await _elastic(tx, await find_elastic(tx.elastics, asker.project, ref))
 
+    async def nics(self, asker: Asker, machine: str) -> list[NicView]:
+        """The NICs of a machine, in their order."""
+        async with self.store.read() as tx:
+            found = await find(tx.machines, asker.project, "machine", machine)
+            ports = {port.mac: port for port in await tx.ports.select(machine=found.id)}
+            return [await _nic(tx, nic, ports.get(nic.mac)) for nic in found.spec.nics]
+
     async def pools(self) -> list[Pool]:
         """The pools of the house, for its operator."""
         async with self.store.read() as tx:
@@ -108,6 +124,13 @@ async def _elastic(tx: Transaction, elastic: Elastic) -> ElasticView:
     if port is None or network is None:
         return ElasticView(elastic)
     return ElasticView(elastic, network_name=network.name, machine_name=port.name, mac=port.mac)
+
+
+async def _nic(tx: Transaction, nic: NicSpec, port: Port | None) -> NicView:
+    if port is None:
+        return NicView(nic)
+    elastics = await tx.elastics.select(port=port.id)
+    return NicView(nic, address6=port.address6, elastic=elastics[0].address if elastics else "")
 
 
 def _may_see(asker: Asker, port: Port) -> bool:

@@ -6,8 +6,9 @@ Rules
 2. Disks that the operation made go with it. One that it found is left: free again, or with the machine as before.
 3. A snapshot that could not be taken leaves no trace but a layer, which is merged; one that could not be reverted to
    leaves the machine as it was, or stopped where it had been ended. What is deleted comes back while it is whole.
-4. Disks that it grew are wanted as large as before; a file that has grown already stays so.
-5. NICs are in the groups, and have the forwards, that they had: their places are networks' (`engine.network_undo`).
+4. Places of its NICs on networks are as before; their networks have work by that. One that is new goes at once, though
+   the guest may still be there: nobody else is let through from its port.
+5. Disks that it grew are wanted as large as before; a file that has grown already stays so.
 6. A machine has one operation at a time, and its generation tells whether another wish came: undo writes over none.
 """
 
@@ -78,14 +79,13 @@ async def take_back_disks(tx: Transaction, operation: Operation) -> None:
 
 async def take_back_places(tx: Transaction, operation: Operation) -> list[str]:
     """Have the places of NICs as they were before the operation; the ids of networks that have work by that."""
-    networks: dict[str, None] = {}
-    for former in await network_undo.write_back(tx, operation):
-        if (port := await tx.ports.get(former.id)) is not None:
-            networks[port.network] = None
+    found = [await tx.ports.get(former["id"]) for former in operation.context.get("before", ())]
+    await network_undo.write_back(tx, operation)
+    networks = list(dict.fromkeys(port.network for port in found if port is not None))
     for id in networks:
         if (network := await tx.networks.get(id)) is not None:
             await touch(tx, network)
-    return list(networks)
+    return networks
 
 
 def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from guesthouse.decide.observed import Desired, Observed
@@ -19,6 +20,7 @@ from guesthouse.decide.steps import Step
 from guesthouse.host import identity
 from guesthouse.host.capabilities import Emulator
 from guesthouse.host.console import Consoles
+from guesthouse.host.dialling import LocalStreams, targets
 from guesthouse.host.disks import DiskFiles, LocalDisks
 from guesthouse.host.durable import keep_end
 from guesthouse.host.facts import LocalFacts
@@ -86,6 +88,7 @@ class LocalHost:
     machines: LocalMachines
     guests: LocalGuests
     files: LocalGuestFiles
+    streams: LocalStreams
     images: ImageShelf
     disks: LocalDisks
     templates: TemplateShelf
@@ -125,7 +128,7 @@ async def open_host(
         open_networks(house, metadata=metadata, reached=reached, allowed=networks) as local_networks,
     ):
         feed, files, consoles = Feed(), DiskFiles(house), Consoles(tasks)
-        runs = Runs(house.machines, tasks, feed)
+        runs = Runs(house.machines, tasks, feed, partial(targets, local_networks))
         emulator, kvm = Emulator(binary, house.cache), Kvm(binary, house.cache)
         box = ThisBox(emulator, kvm)
         pool = Pool(house, box, _memory_bytes() // _POOL_SHARE)
@@ -146,6 +149,7 @@ async def open_host(
                 machines=LocalMachines(Observer(runs, files, shelf, wiring), hands, feed),
                 guests=LocalGuests(runs, consoles),
                 files=LocalGuestFiles(runs),
+                streams=LocalStreams(local_networks),
                 images=ImageShelf(house, once),
                 disks=LocalDisks(files),
                 templates=TemplateShelf(house, Maker(once), pool),
@@ -168,8 +172,8 @@ def _memory_bytes() -> int:
 
 def _sweep(house: House) -> None:
     """Remove what a killed daemon had not finished, and no operation will look for."""
-    for partial in house.disks.glob("*.partial"):
-        partial.unlink()
+    for unfinished in house.disks.glob("*.partial"):
+        unfinished.unlink()
     SnapshotShelf(house).sweep()
 
 

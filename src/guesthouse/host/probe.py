@@ -2,7 +2,8 @@
 
 Rules
 -----
-1. Reachable: the guest agent answers a ping, or an SSH server sends its banner through a forwarded port.
+1. Reachable: the guest agent answers a ping, or an SSH server sends its banner: through a forwarded port, or to who
+   asks from within one of its networks, whatever groups say.
 2. Configured: cloud-init's `result.json` is there, read through the agent; without an agent, cloud-init's final
    message is on the console. A guest that has neither stays `reachable`.
 3. A guest that has reported anything in this boot is no longer looked at: it knows more of itself than its
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from guesthouse.formats.outcome import from_console, from_result
 from guesthouse.host.agent import Agent, AgentError, read_file
+from guesthouse.host.dialling import Target, dial
 from guesthouse.host.durable import read_end
 from guesthouse.host.machines.folder import Folder
 from guesthouse.host.race import first_of
@@ -38,13 +40,13 @@ _LONGEST_RESULT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Looker:
-    """What it takes to look at a guest: its agent and whether that is there, its SSH port on the loopback, if any."""
+    """What it takes to look at a guest: its agent and whether that is there, and where its SSH server may answer."""
 
     folder: Folder
     stages: Stages
     agent: Agent
     agent_listens: asyncio.Event
-    ssh_port: Callable[[], int]
+    ssh_servers: Callable[[], Iterable[Target]]
 
     async def look(self, console_from: int) -> None:
         """Follow one boot to its end. `console_from` is where its part of the console's log begins."""
@@ -63,8 +65,9 @@ class Looker:
 
     async def _banner(self) -> None:
         async for _ in pauses():
-            if (port := self.ssh_port()) and await _sends_banner(port):
-                return
+            for server in self.ssh_servers():
+                if await _sends_banner(server):
+                    return
 
     async def _outcome(self, console_from: int) -> Outcome | None:
         if self.agent_listens.is_set():
@@ -120,11 +123,11 @@ async def pauses() -> AsyncIterator[None]:
         pause_s = min(pause_s * _SLOWER, _LAST_PAUSE_S)
 
 
-async def _sends_banner(port: int) -> bool:
+async def _sends_banner(server: Target) -> bool:
     """Whether an SSH server answers (RFC 4253, 4.2). libslirp accepts the connection before the guest does."""
     try:
         async with asyncio.timeout(_BANNER_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(sock=await dial(server))
             try:
                 return (await reader.readexactly(len(_BANNER))) == _BANNER
             finally:

@@ -24,7 +24,7 @@ def shell(context: Context, row: Command, values: Values) -> int:
 
 def command(way: Access, user: str, rest: Sequence[str]) -> list[str]:
     """The ssh command line for a way in; what is to follow the host follows it."""
-    options = [f"-o{name}={quoted(value)}" for name, value in way.items() if name != "HostName"]
+    options = [f"-o{name}={quoted(name, value)}" for name, value in way.items() if name != "HostName"]
     chosen = [f"-l{user}"] if user else []
     return ["ssh", *chosen, *options, way["HostName"], *rest]
 

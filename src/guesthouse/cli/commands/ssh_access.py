@@ -2,38 +2,44 @@
 
 Rules
 -----
-1. The files lie in the house, ``ssh/PROJECT/``: they go with it, and no other house's machines mix with them.
-2. A machine whose host key the house has seen is checked strictly against it. Of another one the first key is
+1. The files lie in the house, ``ssh/PROJECT/``: they go with it, and no other house's machines mix with them. Those of
+   a house on another box lie in ours, ``ssh/HOST:PORT/PROJECT/``.
+2. What only the house reaches, and whatever is on another box, is reached by ``guest tunnel``, as ssh's ProxyCommand.
+   It names the house by options and GUESTHOUSE_HOME; a token stays in the environment, where ssh finds it.
+3. A machine whose host key the house has seen is checked strictly against it. Of another one the first key is
    taken, this time only: nothing that it says is kept.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.model.errors import Conflict
 
+_SSH = 22
+_MAIN = "from guesthouse.cli.main import main; main()"
 # Options of ssh_config(5) and their values, in the order in which they are written.
 Access = Mapping[str, str]
 
 
 def folder(context: Context) -> Path:
     """Where the files for OpenSSH lie."""
-    return context.house.home / "ssh" / (context.project or "default")
+    place = context.door.place
+    return (
+        context.house.home
+        / "ssh"
+        / (f"{place.host}:{place.port}" if place.host else "")
+        / (context.project or "default")
+    )
 
 
 def access(context: Context, machine: str) -> Access:
-    """The way into a machine; writes its host key. Raises `Conflict` for a house on another box."""
-    if context.door.place.house is None:
-        raise Conflict(
-            f"{machine} takes ssh on its own host only, {context.door.place.host}",
-            subject=f"machine {machine}",
-            hint=f"`guest exec {machine}`, `guest copy` and `guest console {machine}` work from here",
-        )
+    """The way into a machine; writes its host key."""
     told = context.door.ask("GET", f"/machines/{segment(machine)}/ssh")
     known = len(told["known_hosts"].split()) >= 3
     known_hosts = folder(context) / f"{machine}.known_hosts"
@@ -46,12 +52,27 @@ def access(context: Context, machine: str) -> Access:
         "UserKnownHostsFile": str(known_hosts),
         "StrictHostKeyChecking": "yes" if known else "no",
         "LogLevel": "ERROR",
+        **({"ProxyCommand": _through_the_house(context, machine)} if told["tunnel"] else {}),
     }
 
 
-def quoted(value: str) -> str:
-    """A value as ssh_config(5) reads it back."""
-    return f'"{value}"' if " " in value else value
+def _through_the_house(context: Context, machine: str) -> str:
+    """The command by which ssh reaches a machine through the house, as ssh_config(5) has it (TOKENS)."""
+    home = context.terminal.environment.get("GUESTHOUSE_HOME")
+    where = ["env", f"GUESTHOUSE_HOME={Path(home).absolute()}"] if home and context.door.place.house else []
+    words = [*where, *_guest(), *context.again, "tunnel", "--stdio", machine, str(_SSH)]
+    return shlex.join(words).replace("%", "%%")
+
+
+def _guest() -> list[str]:
+    """The program that this is."""
+    installed = Path(sys.executable).with_name("guest")
+    return [str(installed)] if installed.exists() else [sys.executable, "-c", _MAIN]
+
+
+def quoted(name: str, value: str) -> str:
+    """The value of an option as ssh_config(5) reads it back; commands reach to the end of their line as they are."""
+    return f'"{value}"' if " " in value and name != "ProxyCommand" else value
 
 
 def write(path: Path, text: str) -> None:

@@ -32,8 +32,8 @@ def ssh_config(context: Context, row: Command, values: Values) -> int:
 
 
 def refresh(context: Context) -> None:
-    """Write the configuration anew if it is installed; a house on another box has none."""
-    if context.door.place.house is not None and (folder(context) / "config").exists():
+    """Write the configuration anew if it is installed."""
+    if (folder(context) / "config").exists():
         write(folder(context) / "config", render(context)[0])
 
 
@@ -53,7 +53,7 @@ def render(context: Context) -> tuple[str, list[str]]:
     project = context.project or "default"
     blocks = ["# Written by `guest ssh-config`; changes are lost."]
     blocks += [
-        "\n".join([f"Host {name} {name}.{project}", *(f"    {key} {quoted(value)}" for key, value in way.items())])
+        "\n".join([f"Host {name} {name}.{project}", *(f"    {key} {quoted(key, value)}" for key, value in way.items())])
         for name, way in sorted(ways.items())
     ]
     return "\n\n".join(blocks) + "\n", sorted(ways)
@@ -62,7 +62,7 @@ def render(context: Context) -> tuple[str, list[str]]:
 def include(home: Path, path: Path) -> Path:
     """Let ~/.ssh/config include a file; returns ~/.ssh/config."""
     user_file = home / ".ssh" / "config"
-    line = f"Include {quoted(str(path))}"
+    line = f"Include {quoted('Include', str(path))}"
     # Where it is a link, what it points to is changed and the link stays.
     written = user_file.resolve()
     text = written.read_text() if written.exists() else ""

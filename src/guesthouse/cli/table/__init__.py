@@ -7,16 +7,20 @@ tests read this table; nothing else knows the commands.
 from __future__ import annotations
 
 from guesthouse.cli.rows import Command, Group, Option
-from guesthouse.cli.table import clouds, house, inside, machines, networks, snapshots, storage
+from guesthouse.cli.table import clouds, house, inside, machines, networks, nics, snapshots, storage
 
 SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, networks.SECTION, clouds.SECTION, house.SECTION)
 
 COMMANDS: dict[str, Command] = {
-    row.name: row for table in (machines, snapshots, inside, storage, networks, clouds, house) for row in table.ROWS
+    row.name: row
+    for section in (machines, snapshots, inside, storage, networks, nics, clouds, house)
+    for row in section.ROWS
 }
 
 GROUPS: dict[str, Group] = {
-    group.name: group for table in (machines, snapshots, storage, networks, clouds, house) for group in table.GROUPS
+    group.name: group
+    for section in (machines, snapshots, storage, networks, nics, clouds, house)
+    for group in section.GROUPS
 }
 
 # Options of every command. Their keys are apart from those of rows: `project` is an argument too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guesthouse.cli.rows import Argument, Command, Option, Request
 from guesthouse.cli.table.machines import MACHINE
-from guesthouse.cli.written import seconds, whole
+from guesthouse.cli.written import listening, port, seconds, whole
 
 SECTION = "Inside a machine"
 
@@ -21,6 +21,7 @@ ROWS = (
         Request("GET", "/machines/{machine}/ssh"),
         run="shell:shell",
         takes_rest=True,
+        about="What this box does not reach is entered through the house, like machines on private networks.",
         examples=("guest shell web", "guest shell root@web -- uptime", "guest shell web -- -L 8080:localhost:80"),
     ),
     Command(
@@ -94,6 +95,24 @@ ROWS = (
         run="ssh_config:ssh_config",
         about="Once installed it is written anew whenever guest starts, renames or deletes a machine.",
         examples=("guest ssh-config", "guest ssh-config --install && ssh web"),
+    ),
+    Command(
+        "tunnel",
+        "lead a port here to a TCP port of a machine, through the house",
+        SECTION,
+        (
+            MACHINE,
+            Argument("port", "the machine's port", "PORT", read=port),
+            Option("--listen", "listen", "where to listen; 127.0.0.1 and a free port when not given",
+                   "[ADDRESS:]PORT", read=listening, local=True),
+            Option("--stdio", "stdio", "be one connection, on standard input and output", switch=True, local=True),
+        ),
+        Request("WS", "/machines/{machine}/ports/{port}/stream"),
+        run="tunnel:tunnel",
+        about="It reaches machines on private networks, and those of a house on another box. Groups are not asked. A "
+        "machine in user mode is reached at the ports that are forwarded to it.",
+        examples=("guest tunnel db 5432 --listen 5432",
+                  "ssh -o ProxyCommand='guest tunnel --stdio web 22' root@web"),
     ),
     Command(
         "screen",

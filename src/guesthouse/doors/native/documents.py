@@ -44,6 +44,10 @@ class OfMachine(Asked, frozen=True, kw_only=True):
     machine: str
 
 
+class OfPort(OfMachine, frozen=True, kw_only=True):
+    port: Annotated[int, Meta(ge=1, le=65535, description="a TCP port of the machine")]
+
+
 class MachineWait(OfMachine, frozen=True, kw_only=True):
     until: Literal["running", "reachable", "configured"] = "configured"
     wait_s: Wait = 30
@@ -234,7 +238,8 @@ class Ended(Answer, frozen=True, kw_only=True):
 class SshDocument(Answer, frozen=True, kw_only=True):
     """How to log in. `identity_file` is a path on the house's host: told to the house's operators there.
 
-    `known_hosts` is the line by which an SSH client knows the machine.
+    `known_hosts` is the line by which an SSH client knows the machine. With `tunnel` there is no way but the stream of
+    its port 22; `host` is then the machine's name.
     """
 
     host: str
@@ -242,6 +247,7 @@ class SshDocument(Answer, frozen=True, kw_only=True):
     user: str
     identity_file: str
     known_hosts: str
+    tunnel: bool = False
 
 
 class ScreenDocument(Answer, frozen=True, kw_only=True):

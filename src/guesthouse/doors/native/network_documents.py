@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from guesthouse.doors.native.documents import Asked
+from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
 from guesthouse.ports import Lease
 
@@ -19,6 +20,13 @@ class OfGroup(OfNetwork, frozen=True, kw_only=True):
 
 class OfAddress(Asked, frozen=True, kw_only=True):
     address: str
+
+
+class NicItem(NicSpec, frozen=True, kw_only=True):
+    """A NIC of a machine, with its IPv6 address and the elastic address that leads to it."""
+
+    address6: str = ""
+    elastic: str = ""
 
 
 class NetworkItem(Network, frozen=True, kw_only=True):

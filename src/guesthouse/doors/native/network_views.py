@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from guesthouse.doors.native import network_documents as d
+from guesthouse.doors.native.documents import OfMachine
 from guesthouse.doors.native.rows import Call, NoParams
 from guesthouse.engine.network_views import ElasticView
+from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Group, Pool, Subnet
 
 
@@ -39,6 +42,11 @@ async def group(call: Call[d.OfGroup]) -> d.GroupDocument:
     return d.GroupDocument(**msgspec.structs.asdict(view.group), peers=view.peers, machines=view.machines)
 
 
+async def nics(call: Call[OfMachine]) -> Sequence[d.NicItem]:
+    views = await call.engine.networks.nics(call.asker, call.params.machine)
+    return [d.NicItem(**_fields(view.nic), address6=view.address6, elastic=view.elastic) for view in views]
+
+
 async def addresses(call: Call[NoParams]) -> Sequence[d.AddressDocument]:
     return [_address(view) for view in await call.engine.networks.elastics(call.asker)]
 
@@ -49,6 +57,10 @@ async def address(call: Call[d.OfAddress]) -> d.AddressDocument:
 
 async def pools(call: Call[NoParams]) -> Sequence[Pool]:
     return await call.engine.networks.pools()
+
+
+def _fields(record: NicSpec) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
 def _address(view: ElasticView) -> d.AddressDocument:

@@ -29,6 +29,8 @@ from guesthouse.doors.native.table import TABLE
 from guesthouse.doors.serving import MAX_CONNECTIONS, http_server
 from guesthouse.engine.engine import Engine
 
+# The answer to a ping comes behind all that its sender has sent before, which a slow machine may be long in taking.
+PONG_S = 600
 MAX_FRAME_BYTES = 64 * 1024
 _ROOT = 0
 _PEER = struct.Struct("3i")
@@ -67,6 +69,7 @@ def _server(door: Door, listener: Listener) -> uvicorn.Server:
         ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=20.0 if certificate else None,
+        ws_ping_timeout=PONG_S,
         date_header=False,
         limit_concurrency=MAX_CONNECTIONS if certificate else None,
     )

@@ -1,4 +1,4 @@
-"""The rows that are websockets: the console and the flow of events.
+"""The rows that are websockets: the console, streams to ports of machines, and the flow of events.
 
 Rules
 -----
@@ -6,6 +6,8 @@ Rules
 2. Nothing is queued here: the next piece is asked for when the last one is written, and writing waits for a slow
    reader. What bounds the wait is the transport's high-water mark and the keep-alive of the websocket.
 3. A session ends when either side ends it; uvicorn tells a disconnect when the door closes.
+4. A websocket cannot end one direction alone, a TCP connection can: in a stream an empty frame says that nothing more
+   comes from there. When both have said so, it is closed.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from collections.abc import AsyncIterator, Awaitable
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from guesthouse.doors.native.documents import EventFollow, OfMachine
+from guesthouse.doors.native.documents import EventFollow, OfMachine, OfPort
 from guesthouse.doors.native.rows import Call
+from guesthouse.engine.inside import Led
 from guesthouse.model.resources import Event
-from guesthouse.ports import Console
+from guesthouse.ports import Console, Stream
 
 _GONE = 1000
 _UNSUPPORTED = 1003
@@ -30,6 +33,18 @@ async def console(call: Call[OfMachine], socket: WebSocket) -> None:
     async with call.engine.inside.console(call.asker, call.params.machine) as opened:
         await socket.accept()
         await _until_either_ends(_show(opened, socket), _type(opened, socket))
+
+
+async def stream(call: Call[OfPort], socket: WebSocket) -> None:
+    """A TCP connection to a port of a machine."""
+    async with call.engine.inside.stream(call.asker, call.params.machine, call.params.port) as led:
+        await socket.accept()
+        said_all = asyncio.Event()
+        await _until_either_ends(
+            _lead_out(led.stream, socket, said_all),
+            _lead_in(led.stream, socket, said_all),
+            _leave_with(led, socket),
+        )
 
 
 async def events(call: Call[EventFollow], socket: WebSocket) -> None:
@@ -55,6 +70,35 @@ async def _type(opened: Console, socket: WebSocket) -> None:
         if message.get("bytes") is None:
             return await socket.close(_UNSUPPORTED, "the console takes binary frames")
         await opened.send(message["bytes"])
+
+
+async def _lead_out(opened: Stream, socket: WebSocket, said_all: asyncio.Event) -> None:
+    """What the machine sends, until both sides have said all."""
+    while data := await opened.receive():
+        await socket.send_bytes(data)
+    await socket.send_bytes(b"")
+    await said_all.wait()
+    await socket.close(_GONE, "both sides have said all")
+
+
+async def _lead_in(opened: Stream, socket: WebSocket, said_all: asyncio.Event) -> None:
+    """What is sent to the machine, until the client has gone."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        if message.get("bytes") is None:
+            return await socket.close(_UNSUPPORTED, "a stream takes binary frames")
+        if message["bytes"]:
+            await opened.send(message["bytes"])
+        else:
+            await opened.end()
+            said_all.set()
+
+
+async def _leave_with(led: Led, socket: WebSocket) -> None:
+    await led.until_gone()
+    await socket.close(_GONE, "the machine is gone")
 
 
 async def _tell(flow: AsyncIterator[Event], socket: WebSocket) -> None:

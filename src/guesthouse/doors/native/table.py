@@ -30,6 +30,7 @@ from guesthouse.doors.native.documents import (
     OfDoor,
     OfImage,
     OfMachine,
+    OfPort,
     OfProject,
     OfSnapshot,
     OfTemplate,
@@ -49,12 +50,13 @@ from guesthouse.doors.native.network_documents import (
     GroupDocument,
     NetworkDocument,
     NetworkItem,
+    NicItem,
     OfAddress,
     OfGroup,
     OfNetwork,
 )
 from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
-from guesthouse.engine import door_intents, intents, network_intents
+from guesthouse.engine import door_intents, intents, network_intents, nic_intents
 from guesthouse.engine.accept import Removed
 from guesthouse.model.dialect import AccessKey, OpenDoor
 from guesthouse.model.machine import MachineRow
@@ -96,6 +98,12 @@ MACHINES = (
         **_LATER),
     ask("DELETE", "/machines/{machine}/forwards/{protocol}/{guest_port}", intents.ForwardRemove,
         "Take a port forward away", **_LATER),
+    see("GET", "/machines/{machine}/nics", network_views.nics, "List a machine's NICs", list[NicItem], OfMachine),
+    ask("POST", "/machines/{machine}/nics", nic_intents.NicAdd, "Give a machine a NIC more", **_LATER),
+    ask("PATCH", "/machines/{machine}/nics/{nic}", nic_intents.NicChange, "Have a NIC be in other groups", **_LATER),
+    ask("POST", "/machines/{machine}/nics/{nic}/move", nic_intents.NicMove,
+        "Have a NIC be on another network, or elsewhere on its own", **_LATER),
+    ask("DELETE", "/machines/{machine}/nics/{nic}", nic_intents.NicRemove, "Take a NIC from a machine", **_LATER),
     see("GET", "/machines/{machine}/wait", views.wait_machine,
         "The machine, once it is so far, or can no more be, or the time is over", MachineDocument, MachineWait,
         waits=True),
@@ -128,6 +136,9 @@ INSIDE = (
     see("GET", "/machines/{machine}/screen", views.screen, "Where the machine's screen is", ScreenDocument, OfMachine,
         local=True, **_INSIDE),
     follow("/machines/{machine}/console", sessions.console, "The serial console: binary frames both ways", OfMachine,
+        OCTETS, **_INSIDE),
+    follow("/machines/{machine}/ports/{port}/stream", sessions.stream,
+        "A connection to a TCP port of the machine: binary frames both ways, an empty one ends its direction", OfPort,
         OCTETS, **_INSIDE),
 )  # fmt: skip
 

@@ -122,7 +122,7 @@ async def snapshot(call: Call[d.OfSnapshot]) -> d.SnapshotDocument:
 
 
 async def ssh(call: Call[d.OfMachine]) -> d.SshDocument:
-    access = await call.engine.inside.ssh(call.asker, call.params.machine)
+    access = await call.engine.inside.ssh(call.asker, call.params.machine, local=call.local)
     shown = msgspec.convert(access, d.SshDocument, from_attributes=True)
     return shown if call.local else msgspec.structs.replace(shown, identity_file="")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from guesthouse.engine import door_intents, intents, network_intents
+from guesthouse.engine import door_intents, intents, network_intents, nic_intents
 from guesthouse.engine.accept import (
     addresses,
     dialect,
@@ -26,6 +26,7 @@ from guesthouse.engine.accept import (
     machine_images,
     machines,
     networks,
+    nics,
     operations,
     snapshots,
     templates,
@@ -76,6 +77,10 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.Apply: IntentRow(Role.OPERATOR, machines.apply),
     intents.ForwardAdd: IntentRow(Role.OPERATOR, machines.forward_add),
     intents.ForwardRemove: IntentRow(Role.OPERATOR, machines.forward_remove),
+    nic_intents.NicAdd: IntentRow(Role.OPERATOR, nics.add),
+    nic_intents.NicChange: IntentRow(Role.OPERATOR, nics.change),
+    nic_intents.NicMove: IntentRow(Role.OPERATOR, nics.move),
+    nic_intents.NicRemove: IntentRow(Role.OPERATOR, nics.remove),
     intents.SnapshotCreate: IntentRow(Role.OPERATOR, snapshots.create),
     intents.SnapshotRevert: IntentRow(Role.OPERATOR, snapshots.revert),
     intents.SnapshotDelete: IntentRow(Role.OPERATOR, snapshots.delete),

@@ -143,7 +143,7 @@ async def change(desk: Desk, intent: intents.Change) -> Operation:
     if not said:
         raise Invalid("nothing to change", field="changes", hint="name a field, like --memory 1G")
     spec = with_macs(desk.random, msgspec.structs.replace(machine.spec, **said))
-    return await _change_to(desk, machine, spec)
+    return await change_to(desk, machine, spec)
 
 
 async def apply(desk: Desk, intent: intents.Apply) -> Operation:
@@ -166,7 +166,7 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
             )
     spec = match_disks(machine.spec, complete(desk.random, spec, image))
     spec, touched = await adopt_disks(desk, machine, spec, image)
-    return await _change_to(desk, machine, spec, touched)
+    return await change_to(desk, machine, spec, touched)
 
 
 async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
@@ -174,7 +174,7 @@ async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
     machine = await desk.machine_to_change(intent.machine)
     check_forward(intent.forward)
     nic = _first_nic(machine)
-    return await _change_to(desk, machine, _with_forwards(machine, (*nic.forwards, intent.forward)))
+    return await change_to(desk, machine, _with_forwards(machine, (*nic.forwards, intent.forward)))
 
 
 async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation:
@@ -189,7 +189,7 @@ async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation
             value=intent.guest_port,
             hint=f"`guest show {machine.name}` shows its forwards",
         )
-    return await _change_to(desk, machine, _with_forwards(machine, kept))
+    return await change_to(desk, machine, _with_forwards(machine, kept))
 
 
 # --- what they share -----------------------------------------------------------------------------------------
@@ -230,7 +230,8 @@ async def _set_power(
     return await desired(desk, machine, kind, power=power, **changes)
 
 
-async def _change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: Touched = UNTOUCHED) -> Operation:
+async def change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: Touched = UNTOUCHED) -> Operation:
+    """Want a machine, which may be changed, as described; raises where that cannot be."""
     check_spec(spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
         await check_memory(desk, spec.memory_mib - machine.memory_mib)

@@ -5,7 +5,10 @@ Rules
 1. A NIC's place is written down with the description that wants it. The address that it got is in the description from
    then on; a snapshot of it so knows where the guest will look for itself.
 2. A place stays a NIC's until neither the description nor the guest has that NIC (`engine.leaving`).
-3. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
+3. A NIC keeps its MAC address when it moves: by that the guest's configuration knows it. It has its new place at once;
+   the old one is kept, by a MAC address that no NIC has, until the guest has let go of the NIC. So no MAC address is
+   twice in a house, nobody gets the old address meanwhile, and there is a way back.
+4. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
 """
 
 from __future__ import annotations
@@ -18,14 +21,15 @@ from guesthouse.decide.addresses import address6, lowest_free
 from guesthouse.decide.places import check_address, free_address
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.networks import DEFAULT_GROUP, usable_network
-from guesthouse.engine.network_undo import changed
+from guesthouse.engine.network_undo import changed, made
 from guesthouse.engine.resolve import find_network
 from guesthouse.engine.wanted import touch
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity, NotFound
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
+from guesthouse.model.names import make_mac
 from guesthouse.model.network import Network, NetworkMode, Port, Subnet
 
-_FORWARDING = frozenset({NetworkMode.NAT, NetworkMode.PRIVATE})
+_FORWARDING = frozenset({NetworkMode.NAT})
 _FIRST_PORT, _LAST_PORT = 40000, 59999
 _SSH = 22
 
@@ -44,21 +48,55 @@ async def _take(desk: Desk, machine: str, name: str, nic: NicSpec) -> NicSpec:
     if found and found[0].machine != machine:
         raise Conflict(f"MAC address {nic.mac} is taken", field="mac", value=nic.mac, hint="leave it out")
     if not nic.network:
-        return _on_none(nic, found)
-    network = await find_network(desk.tx.networks, desk.asker.project, nic.network)
-    if found:
+        _refuse_place(nic)
+    network = await find_network(desk.tx.networks, desk.asker.project, nic.network) if nic.network else None
+    if found and network is not None and await _stays(desk, nic, network, found[0]):
         return await _keep(desk, name, nic, network, found[0])
-    network = await usable_network(desk, nic.network)
-    return await _enter(desk, machine, name, nic, network)
+    if found:
+        await _set_out(desk, found[0])
+    if network is None:
+        return nic
+    described = await _enter(desk, machine, name, nic, await usable_network(desk, nic.network))
+    if found:
+        await _arrive(desk, nic, found[0])
+    return described
 
 
-def _on_none(nic: NicSpec, found: list[Port]) -> NicSpec:
+def _refuse_place(nic: NicSpec) -> None:
     for field in ("subnet", "address", "groups"):
         if getattr(nic, field):
             raise Invalid(f"a NIC without a network has no {field}", field=field, hint="name its network too")
-    if found:
-        raise _stays(nic)
-    return nic
+
+
+async def _stays(desk: Desk, nic: NicSpec, network: Network, port: Port) -> bool:
+    """Whether a NIC is where it is wanted."""
+    subnet = await desk.tx.subnets.get(port.subnet) if port.subnet else None
+    elsewhere = nic.subnet and subnet is not None and nic.subnet not in (subnet.name, subnet.id)
+    return port.network == network.id and not elsewhere and nic.address in ("", port.address)
+
+
+async def _set_out(desk: Desk, port: Port) -> None:
+    """Keep the old place of a NIC that moves, or leaves for user mode; what the host leads there goes with the NIC."""
+    said = {"mac": await _nobodys(desk), "forwards": ()}
+    desk.before.append(changed("ports", port, **said))
+    await desk.tx.ports.update(port.id, {}, **said)
+    await _touch_by_id(desk, port.network)
+
+
+async def _arrive(desk: Desk, nic: NicSpec, left: Port) -> None:
+    """Note the new place of a NIC that has moved. An elastic address goes with it where the network is the same."""
+    (port,) = await desk.tx.ports.select(mac=nic.mac)
+    desk.before.append(made("ports", port))
+    for elastic in await desk.tx.elastics.select(port=left.id) if port.network == left.network else ():
+        desk.before.append(changed("elastics", elastic, port=port.id))
+        await desk.tx.elastics.update(elastic.id, {}, port=port.id)
+
+
+async def _nobodys(desk: Desk) -> str:
+    """A MAC address that no place has."""
+    while await desk.tx.ports.select(mac=(mac := make_mac(desk.random))):
+        pass
+    return mac
 
 
 async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Network) -> NicSpec:
@@ -91,9 +129,6 @@ async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Net
 async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Port) -> NicSpec:
     """The place that a NIC has, with what is said otherwise of it now."""
     subnet = await desk.tx.subnets.get(port.subnet) if port.subnet else None
-    moved = nic.subnet and subnet is not None and nic.subnet not in (subnet.name, subnet.id)
-    if port.network != network.id or moved or nic.address not in ("", port.address):
-        raise _stays(nic)
     groups = await _groups(desk, nic, network)
     forwards = await _forwards(desk, nic, network, nic.mac)
     said = {"name": name, "groups": tuple(groups.values()), "forwards": forwards}
@@ -110,10 +145,14 @@ def _described(nic: NicSpec, network: Network, subnet: Subnet | None, **place: A
 
 
 async def _touch(desk: Desk, network: Network) -> None:
-    latest = await desk.tx.networks.get(network.id)
-    assert latest is not None  # it was found in this very transaction
+    await _touch_by_id(desk, network.id)
+
+
+async def _touch_by_id(desk: Desk, network: str) -> None:
+    latest = await desk.tx.networks.get(network)
+    assert latest is not None  # one with places on it cannot go
     await touch(desk.tx, latest)
-    desk.beside.append(network.id)
+    desk.beside.append(network)
 
 
 async def _seat(desk: Desk, nic: NicSpec, network: Network, taken: set[str]) -> tuple[Subnet | None, str]:
@@ -209,12 +248,3 @@ async def _chosen(desk: Desk, forward: Forward, held: set[tuple[int, str]]) -> F
         if (port, forward.protocol) not in held and await desk.facts.port_is_free(port, forward.protocol):
             return msgspec.structs.replace(forward, host_port=port)
     raise NoCapacity("no free port was found on the host", field="host_port", hint="name one")
-
-
-def _stays(nic: NicSpec) -> Invalid:
-    return Invalid(
-        f"NIC {nic.mac} stays where it is: network, subnet and address of a NIC do not change",
-        field="nics",
-        value=nic.mac,
-        hint="take it out and put another one in",
-    )

@@ -94,8 +94,9 @@ def table_of(home: Path) -> str:
 
 def outside(table: str, tag: str, networks: Sequence[NetworkWanted]) -> str:
     """The text that makes `table` for these networks, whatever there was; `tag` is the house's."""
-    elements = [element for wanted in networks for element in _of_network(table, tag, wanted)]
-    return ruleset.whole((table,), [Part(tuple(_stores(table)), tuple(_chains(table)), elements)])
+    # While a NIC moves, two networks may have its forwarded port for a moment.
+    elements = {(each.name, each.key): each for wanted in networks for each in _of_network(table, tag, wanted)}
+    return ruleset.whole((table,), [Part(tuple(_stores(table)), tuple(_chains(table)), tuple(elements.values()))])
 
 
 def _stores(table: str) -> Iterator[Store]:

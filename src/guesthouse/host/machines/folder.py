@@ -14,7 +14,7 @@ import msgspec
 
 from guesthouse.host.durable import write_whole
 from guesthouse.model.errors import Failed
-from guesthouse.model.machine import Forward, MachineSpec
+from guesthouse.model.machine import Forward, MachineSpec, NicSpec
 from guesthouse.qemu.placed import Placed
 
 _BACKLOG = 8
@@ -29,7 +29,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     console's log begins.
     `forked`: its guest began as a fork of a template; `restored`: it went on from a snapshot; `unfinished`: it is about
     to, and has not all of this yet; `late`: the guest's clock stands where the snapshot left it; `nameless`: it still
-    takes itself for the machine that it was forked from.
+    takes itself for the machine that it was forked from. `plugged` are the NICs, by MAC, that were
+    plugged while it ran, or only begun to be.
     """
 
     placed: Placed
@@ -47,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     nameless: bool = False
     late: bool = False
     console_from: int = 0
+    plugged: dict[str, NicSpec] = {}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Rules
 2. A plug that fails half-way is taken apart again.
 3. An unplug is the guest's to grant. One that it does not grant in time is `TimedOut` and changes nothing; should
    the guest let go later, the next try only has to clean up.
+4. A NIC is known by its MAC address, wherever it is. One that a broken-off plug has left is taken for the wanted one
+   only if it was to be in that very place.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from guesthouse.decide.plan import is_moved
 from guesthouse.host.machines.folder import Record
 from guesthouse.host.machines.layering import forget_all
 from guesthouse.host.machines.qmp import Refused
@@ -61,6 +64,8 @@ async def unplug_disk(run: Run, disk: DiskSpec) -> None:
 async def plug_nic(run: Run, nic: NicSpec, hostname: str, taps: Mapping[str, int]) -> None:
     """Attach a NIC, as yet without forwards; one on a network with its descriptor in `taps`, by MAC address."""
     bare = msgspec.structs.replace(nic, forwards=())
+    if nic.mac in run.record.plugged and is_moved(run.record.plugged[nic.mac], bare):
+        await unplug_nic(run, nic)
     spec = msgspec.structs.replace(run.record.spec, nics=(*run.record.spec.nics, bare))
     placed = _place(run.record, spec)
     if placed.nic(nic.mac).id not in await _devices(run):
@@ -69,7 +74,8 @@ async def plug_nic(run: Run, nic: NicSpec, hostname: str, taps: Mapping[str, int
         numbers = _numbers(run, without=nic.mac)
         if not nic.network:
             numbers = networks.with_one_more(numbers, nic.mac)
-        run.remember(msgspec.structs.replace(run.record, placed=placed, networks=numbers))
+        plugged = {**run.record.plugged, nic.mac: bare}
+        run.remember(msgspec.structs.replace(run.record, placed=placed, networks=numbers, plugged=plugged))
         if nic.mac in taps:
             await run.monitor.give(taps[nic.mac], placed.nic(nic.mac).netdev)
         await _all_or_nothing(run, hotplug.plug_nic(placed, nic.mac, hostname), undo)
@@ -84,7 +90,9 @@ async def unplug_nic(run: Run, nic: NicSpec) -> None:
         await _undo(run, hotplug.forget_nic(live, nic.mac))
     nics = tuple(has for has in run.record.spec.nics if has.mac != nic.mac)
     forwards = {mac: row for mac, row in run.record.forwards.items() if mac != nic.mac}
-    run.remember(msgspec.structs.replace(run.record, forwards=forwards, networks=_numbers(run, without=nic.mac)))
+    plugged = {mac: row for mac, row in run.record.plugged.items() if mac != nic.mac}
+    numbers = _numbers(run, without=nic.mac)
+    run.remember(msgspec.structs.replace(run.record, forwards=forwards, networks=numbers, plugged=plugged))
     _realise(run, msgspec.structs.replace(run.record.spec, nics=nics))
 
 

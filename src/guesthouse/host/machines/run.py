@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from guesthouse.host.agent import Agent, AgentError
+from guesthouse.host.dialling import Target
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.machines.process import Process
 from guesthouse.host.machines.qmp import Monitor
+from guesthouse.host.network_ports import LOOPBACK
 from guesthouse.host.probe import Looker, console_size, pauses, said_on_console
 from guesthouse.host.race import first_of
 from guesthouse.host.stages import Kept, Stages, read_reports
@@ -27,10 +29,19 @@ _SSH = 22
 
 
 class Run:
-    """One QEMU from its start, or its adoption, to its end. `tell` is called when something happened in it."""
+    """One QEMU from its start, or its adoption, to its end. `tell` is called when something happened in it.
+
+    `addresses` tells where on networks it is to be found, by the port that is asked for.
+    """
 
     def __init__(
-        self, folder: Folder, process: Process, monitor: Monitor, record: Record, tell: Callable[[], None]
+        self,
+        folder: Folder,
+        process: Process,
+        monitor: Monitor,
+        record: Record,
+        tell: Callable[[], None],
+        addresses: Callable[[int], Iterable[Target]],
     ) -> None:
         self.folder = folder
         self.process = process
@@ -40,6 +51,7 @@ class Run:
         self.agent_listens = asyncio.Event()
         self.stages = Stages(folder, record.started_at, tell)
         self._tell = tell
+        self._addresses = addresses
         self._executes = asyncio.Event()
         self._console_from = record.console_from
 
@@ -48,6 +60,12 @@ class Run:
         """The host's port that leads to the guest's SSH server, 0 where none does."""
         forwards = (forward for row in self.record.forwards.values() for forward in row)
         return next((f.host_port for f in forwards if f.guest_port == _SSH and f.protocol == "tcp"), 0)
+
+    @property
+    def ssh_servers(self) -> list[Target]:
+        """Where its SSH server would answer us."""
+        forwarded = [Target(None, LOOPBACK, self.ssh_port)] if self.ssh_port else []
+        return [*forwarded, *self._addresses(_SSH)]
 
     @property
     def kept(self) -> Kept:
@@ -102,7 +120,7 @@ class Run:
         await self.process.ended.wait()
 
     async def _boots(self) -> None:
-        looker = Looker(self.folder, self.stages, self.agent, self.agent_listens, lambda: self.ssh_port)
+        looker = Looker(self.folder, self.stages, self.agent, self.agent_listens, lambda: self.ssh_servers)
         while True:
             self.stages.rebooted.clear()
             await self._executes.wait()

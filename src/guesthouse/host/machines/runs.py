@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
+from guesthouse.host.dialling import Target
 from guesthouse.host.feed import Feed
 from guesthouse.host.machines import process, qmp
 from guesthouse.host.machines.folder import Folder, Record
@@ -29,12 +31,18 @@ _END_TIMEOUT_S = 20
 
 
 class Runs:
-    """Running machines by id; what they tell is taken up by tasks of `tasks` and told to `feed`."""
+    """Running machines by id; what they tell is taken up by tasks of `tasks` and told to `feed`.
 
-    def __init__(self, machines: Path, tasks: asyncio.TaskGroup, feed: Feed) -> None:
+    `addresses` tells where on networks a machine takes connections to a port.
+    """
+
+    def __init__(
+        self, machines: Path, tasks: asyncio.TaskGroup, feed: Feed, addresses: Callable[[str, int], Iterable[Target]]
+    ) -> None:
         self._machines = machines
         self._tasks = tasks
         self._feed = feed
+        self._addresses = addresses
         self._held: dict[str, tuple[Run, asyncio.Task[None]]] = {}
         self._finding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -70,7 +78,7 @@ class Runs:
     def hold(self, folder: Folder, running: Process, monitor: Monitor, record: Record) -> Run:
         """Hold a QEMU from now on."""
         machine = folder.machine
-        run = Run(folder, running, monitor, record, lambda: self._feed.tell(machine))
+        run = Run(folder, running, monitor, record, lambda: self._feed.tell(machine), partial(self._addresses, machine))
         self._held[machine] = run, self._tasks.create_task(self._keep(machine, run))
         return run
 

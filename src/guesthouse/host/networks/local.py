@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
 
 from guesthouse.formats import dnsmasq, links, netfilter
 from guesthouse.formats.dnsmasq import Lease
@@ -26,6 +27,13 @@ from guesthouse.ports import MetadataDoor
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_LOGS_S = 10.0
+
+
+class Seat(NamedTuple):
+    """Where a machine is: the namespace of a network, and its address there."""
+
+    namespace: Namespace
+    address: str
 
 
 class LocalNetworks:
@@ -112,6 +120,16 @@ class LocalNetworks:
     def namespace(self, network: Network) -> Namespace:
         """Where the network is: sockets that are opened by `Namespace.enter` are its own."""
         return self._site(network).namespace
+
+    def seats(self, machine: str) -> list[Seat]:
+        """Where a machine, by its id, has addresses of ours, as far as it was applied here."""
+        return [
+            Seat(site.namespace, each.port.address)
+            for site in self._sites.values()
+            if site.record is not None
+            for each in site.record.wanted.ports
+            if each.port.machine == machine and each.port.address
+        ]
 
     def follow(self) -> AsyncIterator[str]:
         """Ids of networks that are no longer as they were applied, from this call on."""
