@@ -45,7 +45,7 @@ async def test_a_tunnel_on_standard_streams(web: Guest, house: Open, tmp_path: P
         assert taken.read_bytes() == b"hello" + content[::-1]
 
 
-async def test_a_tunnel_ends_though_standard_input_goes_on(web: Guest, house: Open) -> None:
+async def test_what_the_machine_has_said_ends_though_standard_input_goes_on(web: Guest, house: Open) -> None:
     async def take_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"bye " + await reader.readline())
         writer.close()

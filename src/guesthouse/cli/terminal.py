@@ -113,7 +113,7 @@ class Terminal:
             self._line_shown = False
 
     def close_output(self) -> None:
-        """Point standard output at nothing: its reader has gone, and Python would complain at exit."""
+        """Point standard output at nothing: its reader has gone, or is to know that nothing more comes."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
 
     def _styled(self, text: str, style: str) -> str:

@@ -130,7 +130,8 @@ async def test_the_key_file_is_told_on_the_host_only(house: Open, client: httpx.
     assert told["port"] == machine["ssh_port"]
     assert str(told["port"]) in told["known_hosts"]
     async with house.remote(await secret(client)) as remote:
-        assert (await remote.get("/machines/web/ssh")).json() == {**told, "identity_file": ""}
+        away = {"host": "web", "port": 22, "tunnel": True, "known_hosts": "web ssh-ed25519 AAAA"}
+        assert (await remote.get("/machines/web/ssh")).json() == {**told, **away, "identity_file": ""}
 
 
 async def test_no_token_is_logged(house: Open, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from guesthouse.cli.door import segment
 from guesthouse.cli.failures import tell
 from guesthouse.cli.rows import Command, Values
 from guesthouse.cli.stream import lead, stream
+from guesthouse.cli.terminal import Terminal
 from guesthouse.model.errors import GuesthouseError, Invalid, NoCapacity
 
 _LOOPBACK = "127.0.0.1"
@@ -71,22 +72,22 @@ async def _listen(context: Context, machine: str, port: int, host: str, here: in
 
 async def _lead_standard_streams(context: Context, machine: str, port: int) -> None:
     async with stream(context.door, machine, port) as opened:
-        with _standard_streams(context.terminal.stdin.fileno(), context.terminal.stdout.fileno()) as here:
+        with _standard_streams(context.terminal) as here:
             await lead(opened, *await asyncio.open_connection(sock=here))
 
 
 @contextlib.contextmanager
-def _standard_streams(given: int, taken: int) -> Iterator[socket.socket]:
-    """A socket that has what comes by one descriptor, and leads to the other. With the block all of that is written.
+def _standard_streams(terminal: Terminal) -> Iterator[socket.socket]:
+    """A socket that has what comes on standard input, and leads to standard output. With the block all is written.
 
     Threads copy: only by waiting can files, terminals and pipes be read and written in one way; and whoever else has
     them would see that they were made not to wait.
     """
     here, there = socket.socketpair()
-    writing = threading.Thread(target=_write, args=(there, taken))
+    writing = threading.Thread(target=_write, args=(there, terminal))
     writing.start()
     # What is still to be read when the connection is over is nobody's: the process ends without it.
-    threading.Thread(target=_read, args=(given, there), daemon=True).start()
+    threading.Thread(target=_read, args=(terminal.stdin.fileno(), there), daemon=True).start()
     try:
         yield here
     finally:
@@ -101,12 +102,14 @@ def _read(given: int, there: socket.socket) -> None:
         there.shutdown(socket.SHUT_WR)
 
 
-def _write(there: socket.socket, taken: int) -> None:
+def _write(there: socket.socket, terminal: Terminal) -> None:
+    taken = terminal.stdout.fileno()
     try:
         while data := there.recv(_PIECE_BYTES):
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(taken, rest) :]
+        terminal.close_output()  # whoever reads it is to know that this was all
     except OSError:
         with contextlib.suppress(OSError):  # nobody reads on: the machine is to be told
             there.shutdown(socket.SHUT_RDWR)
