@@ -63,30 +63,51 @@ async def test_what_the_machine_has_said_ends_though_standard_input_goes_on(web:
 
 
 async def test_a_tunnel_listens_until_it_is_interrupted(web: Guest, house: Open) -> None:
-    async with leading_to(web, house, turn_round):
-        process = await asyncio.create_subprocess_exec(
-            *MAIN, *TUNNEL, env=web.process_environment(), stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stdout and process.stderr
-        told = (await process.stdout.readline()).decode()
-        assert told.endswith(f" leads to port {PORT} of web; Ctrl-C ends that\n")
-        host, _, port = told.split()[0].rpartition(":")
-        assert host == "127.0.0.1"
-        first, second = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+    async with leading_to(web, house, turn_round), listening(web) as (process, address):
+        assert address[0] == "127.0.0.1"
+        assert process.stderr
+        first, second = [await asyncio.open_connection(*address) for _ in range(2)]
         for reader, writer in (second, first):
             writer.write(b"abc")
             writer.write_eof()
             assert await reader.read() == b"hellocba"
             writer.close()
         house.host.streams.served.clear()
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(*address)
         assert await reader.read() == b""
         writer.close()
         assert b"takes no connections" in await process.stderr.readline()
+        assert b"hint: " in await process.stderr.readline()
+
+
+async def test_a_tunnel_is_interrupted_though_a_connection_is_open(web: Guest, house: Open) -> None:
+    async with leading_to(web, house, turn_round), listening(web) as (process, address):
+        reader, writer = await asyncio.open_connection(*address)
+        assert await reader.readexactly(5) == b"hello"
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(PATIENCE_S):
-            assert await process.wait() == 0
+            assert (await process.communicate(), process.returncode) == ((b"", b""), 0)
+        assert await reader.read() == b""
+        writer.close()
+
+
+@asynccontextmanager
+async def listening(guest: Guest) -> AsyncIterator[tuple[asyncio.subprocess.Process, tuple[str, int]]]:
+    """`guest tunnel` that listens, and where; Ctrl-C ends it well."""
+    process = await asyncio.create_subprocess_exec(
+        *MAIN, *TUNNEL, env=guest.process_environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout
+        told = (await process.stdout.readline()).decode()
+        assert told.endswith(f" leads to port {PORT} of web; Ctrl-C ends that\n")
+        host, _, port = told.split()[0].rpartition(":")
+        yield process, (host, int(port))
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await process.wait() == 0
 
 
 @pytest.mark.parametrize(

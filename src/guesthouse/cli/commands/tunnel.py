@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
@@ -44,30 +45,43 @@ def tunnel(context: Context, row: Command, values: Values) -> int:
 
 
 async def _listen(context: Context, machine: str, port: int, host: str, here: int) -> None:
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with stream(context.door, machine, port) as opened:
-                await lead(opened, reader, writer)
-        except GuesthouseError as error:
-            tell(context.terminal, error, as_json=context.json)
-        finally:
-            writer.close()
+    tasks = asyncio.TaskGroup()
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.create_task(_lead_one(context, machine, port, reader, writer))
 
     try:
-        server = await asyncio.start_server(take, host, here)
+        server = await asyncio.start_server(take, host, here, start_serving=False)
     except OSError as error:
         why = error.strerror or str(error)
         hint = "name another port, or leave --listen out: a free one is then chosen"
         raise NoCapacity(f"nobody can listen at {host}:{here}: {why}", field="listen", hint=hint) from error
-    async with server:
-        address = server.sockets[0].getsockname()
-        where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-        context.give(
-            {"address": address[0], "port": address[1], "machine": machine, "machine_port": port},
-            where if context.quiet else f"{where} leads to port {port} of {machine}; Ctrl-C ends that",
-        )
-        context.terminal.stdout.flush()
+    async with tasks, server:
+        await server.start_serving()
+        _tell_where(context, machine, port, server.sockets[0].getsockname())
         await server.serve_forever()
+
+
+def _tell_where(context: Context, machine: str, port: int, address: tuple[Any, ...]) -> None:
+    host, here = address[:2]
+    where = f"[{host}]:{here}" if ":" in host else f"{host}:{here}"
+    context.give(
+        {"address": host, "port": here, "machine": machine, "machine_port": port},
+        where if context.quiet else f"{where} leads to port {port} of {machine}; Ctrl-C ends that",
+    )
+    context.terminal.stdout.flush()
+
+
+async def _lead_one(
+    context: Context, machine: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    try:
+        async with stream(context.door, machine, port) as opened:
+            await lead(opened, reader, writer)
+    except GuesthouseError as error:
+        tell(context.terminal, error, as_json=context.json)
+    finally:
+        writer.close()
 
 
 async def _lead_standard_streams(context: Context, machine: str, port: int) -> None:
