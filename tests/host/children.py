@@ -18,6 +18,7 @@ NOBODY = 65534
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 _CAPABILITIES_3, _CAP_NET_ADMIN, _PR_CAPBSET_DROP = 0x20080522, 12, 24  # capset(2), capabilities(7), prctl(2)
+_PR_SET_DUMPABLE = 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -66,6 +67,12 @@ def mount_small(folder: Path, size: str) -> None:
     _check(_libc.mount(b"none", os.fsencode(folder), b"tmpfs", 0, f"size={size}".encode()))
 
 
+def bind(path: Path, at: Path) -> None:
+    """Show what is at a path at another one too, to this process and its children alone."""
+    _leave_the_box(_CLONE_NEWNS)
+    _check(_libc.mount(os.fsencode(path), os.fsencode(at), None, _MS_BIND | _MS_REC, None))
+
+
 def take_own_network(resolver: Path, *addresses: str) -> None:
     """Have a network with nothing but a loopback device, which has these addresses too, and an own resolv.conf."""
     _leave_the_box(_CLONE_NEWNS | _CLONE_NEWNET)
@@ -83,6 +90,17 @@ def lose_net_admin() -> None:
     kept = ~(1 << _CAP_NET_ADMIN) & 0xFFFF_FFFF
     low = (word & kept for word in struct.unpack_from("=3I", sets))
     _check(_libc.capset(header, struct.pack("=3I", *low) + sets.raw[12:]))
+
+
+def be_dumpable() -> None:
+    """Have /proc/self be this user's, as it is after a program was started; who changes users loses that."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0))
+
+
+def lose_everything() -> None:
+    """Give up all capabilities that this process has."""
+    header = struct.pack("=Ii", _CAPABILITIES_3, 0)
+    _check(_libc.capset(header, bytes(24)))
 
 
 def set_file_user(number: int) -> None:

@@ -18,7 +18,7 @@ import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from guesthouse.model.errors import ChildFailed, Failed, TimedOut
 
@@ -91,6 +91,23 @@ async def run(
     if process.returncode:
         raise ChildFailed(argv, process.returncode, said or output.decode(errors="replace"), subject=subject, hint=hint)
     return output
+
+
+async def until_closed(said: BinaryIO, name: str, timeout_s: float) -> str:
+    """All that a program called `name` writes to a pipe until it closes that: how daemons say that they are ready.
+
+    Raises `TimedOut` when that takes too long.
+    """
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, said)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return (await reader.read()).decode(errors="replace")
+    except TimeoutError as error:
+        raise TimedOut(f"{name} did not serve within {timeout_s:g} s") from error
+    finally:
+        transport.close()
 
 
 async def _communicate(

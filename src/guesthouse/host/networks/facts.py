@@ -10,13 +10,6 @@ from guesthouse.host.networks.local import LocalNetworks
 from guesthouse.model.network import Network
 from guesthouse.ports import Finding, HostAddresses, Lease
 
-_SWITCHED_OFF = Finding(
-    "networks",
-    findings.WARNING,
-    "switched off: machines have user-mode networks alone",
-    "start the daemon without --no-networks",
-)
-
 
 class LocalNetworkFacts:
     """Implements `ports.NetworkFacts`."""
@@ -27,15 +20,17 @@ class LocalNetworkFacts:
 
     async def refusal(self) -> Finding | None:
         """Why this box can have no networks; None where it can, which stays so for the life of a daemon."""
-        if not self._networks.allowed:
-            return _SWITCHED_OFF
-        refused = None if self._can else await findings.refusal()
+        if self._networks.refused is not None:
+            return self._networks.refused
+        refused = None if self._can else await findings.refusal(self._networks.host.ground)
         self._can = refused is None
         return refused
 
     async def check(self) -> Sequence[Finding]:
         """What ``guest host check`` tells of networks."""
-        return await findings.check(self._networks.host.table) if self._networks.allowed else [_SWITCHED_OFF]
+        if self._networks.refused is not None:
+            return [self._networks.refused]
+        return await findings.check(self._networks.host.table, self._networks.host.ground)
 
     async def addresses(self) -> HostAddresses:
         """Addresses that a network must not have, for they are somebody else's here."""

@@ -18,16 +18,13 @@ from typing import Any
 import msgspec
 
 from guesthouse.host.machines.process import PROGRAMS
-from guesthouse.host.networks import layout, nameserver, selftest, taps
-from guesthouse.host.networks.namespace import FOLDER, Namespace, read_sysctl
-from guesthouse.host.networks.resolver import resolver_file
-from guesthouse.host.processes import run
+from guesthouse.host.networks import layout, selftest, taps
+from guesthouse.host.networks.namespace import FOLDER, HOST, Ground, Namespace, read_sysctl
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.ports import Finding
 
 OK, WARNING = "ok", "warning"
 _USER_MODE = "machines have user-mode networks alone"
-_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -47,25 +44,28 @@ NEEDED = (
 )
 
 
-async def check(table: str) -> list[Finding]:
-    """How networks stand on this box; `table` is the house's own, as nft names it."""
-    if (refused := await refusal()) is not None:
+def none_at_all(reason: str, fix: str) -> Finding:
+    """That there can be no networks, why, and what mends it."""
+    return Finding("networks", WARNING, f"{_USER_MODE}: {reason}", fix)
+
+
+SWITCHED_OFF = none_at_all("switched off", "start the daemon without --no-networks")
+
+
+async def check(table: str, ground: Ground = HOST) -> list[Finding]:
+    """How networks stand on this box; `table` is the house's own, as nft names it, and `ground` where they stand."""
+    if (refused := await refusal(ground)) is not None:
         return [refused]
-    return [finding for each in _CHECKS for finding in await each(table)]
+    return [finding for each in _CHECKS for finding in await each(table, ground)]
 
 
-async def refusal() -> Finding | None:
+async def refusal(ground: Ground = HOST) -> Finding | None:
     """Why there can be no networks at all; None where there can."""
-    if lacking := [each for each in NEEDED if shutil.which(each.name, path=PROGRAMS) is None]:
-        names, packages = ", ".join(each.name for each in lacking), " ".join(sorted({each.package for each in lacking}))
-        return Finding("networks", WARNING, f"not installed: {names}; {_USER_MODE}", f"apt install {packages}")
-    try:
-        nameserver.refuse_where_none_can_run()
-    except GuesthouseError as error:
-        return Finding("networks", WARNING, f"{_USER_MODE}: {error}", error.hint)
+    if (lacking := what_lacks()) is not None:
+        return lacking
     if not Path(taps.TUN).exists():
-        return Finding("networks", WARNING, f"there is no {taps.TUN}: {_USER_MODE}", "load the kernel module tun")
-    trial = Namespace(f"gh-check-{os.getpid()}")
+        return none_at_all(f"there is no {taps.TUN}", "load the kernel module tun")
+    trial = Namespace(f"gh-check-{os.getpid()}", ground)
     try:
         try:
             await trial.make()
@@ -77,18 +77,39 @@ async def refusal() -> Finding | None:
         mends = (
             f"a writable {FOLDER} and the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN" if not os.geteuid() else "root"
         )
-        return Finding("networks", WARNING, f"{_USER_MODE}: {reason}", f"give the daemon {mends}")
+        return none_at_all(reason, f"give the daemon {mends}")
+    if not os.access(taps.TUN, os.R_OK | os.W_OK):
+        return none_at_all(f"{taps.TUN} is not for this user", f"chmod 666 {taps.TUN}")
     return None
 
 
-async def _networks(table: str) -> list[Finding]:
+def what_lacks() -> Finding | None:
+    """The programs that are not here, without which there are no networks; None where all are."""
+    lacking = [each for each in NEEDED if shutil.which(each.name, path=PROGRAMS) is None]
+    if not lacking:
+        return None
+    names, packages = ", ".join(each.name for each in lacking), " ".join(sorted({each.package for each in lacking}))
+    return Finding("networks", WARNING, f"not installed: {names}; {_USER_MODE}", f"apt install {packages}")
+
+
+_OUTLET = Finding("way out", OK, "by slirp4netns, as this user; no IPv6, no elastic addresses from outside")
+_NO_OUTLET = Finding(
+    "way out",
+    WARNING,
+    "not installed: slirp4netns; networks reach nobody outside, and have no forwarded ports",
+    "apt install slirp4netns, then start the daemon again",
+)
+
+
+async def _networks(table: str, ground: Ground) -> list[Finding]:
     vhost = "with" if Path(taps.VHOST).exists() else "without"
-    return [Finding("networks", OK, f"namespaces of their own, {vhost} vhost-net")]
+    where = ", in a user namespace: this host reaches them by forwarded ports alone" if ground.is_own else ""
+    return [Finding("networks", OK, f"namespaces of their own, {vhost} vhost-net{where}")]
 
 
-async def _groups(table: str) -> list[Finding]:
+async def _groups(table: str, ground: Ground) -> list[Finding]:
     try:
-        passed = await selftest.wrongly_passed()
+        passed = await selftest.wrongly_passed(ground)
     except (GuesthouseError, OSError) as error:
         return [Finding("groups", WARNING, f"it cannot be tried whether they hold: {error}", "see whether `nft` works")]
     if not passed:
@@ -97,11 +118,13 @@ async def _groups(table: str) -> list[Finding]:
     return [Finding("groups", WARNING, found, "load the kernel module br_netfilter")]
 
 
-async def _forwarding(table: str) -> list[Finding]:
+async def _forwarding(table: str, ground: Ground) -> list[Finding]:
+    if ground.is_own:
+        return [_OUTLET if ground.resolver() else _NO_OUTLET]
     forwards = read_sysctl(layout.FORWARDING) == "1"
     told = "this host forwards" if forwards else "not yet: a network that goes out switches net.ipv4.ip_forward on"
     found = [Finding("way out", OK, told)]
-    droppers = await _droppers(table)
+    droppers = await _droppers(table, ground)
     if droppers:
         exceptions = 'nft insert rule {0} iifname "gh*" accept; nft insert rule {0} oifname "gh*" accept'
         reason = f"{', '.join(droppers)} drops what it does not know, and with it all that networks send"
@@ -113,9 +136,9 @@ async def _forwarding(table: str) -> list[Finding]:
     return found
 
 
-async def _droppers(table: str) -> list[str]:
+async def _droppers(table: str, ground: Ground) -> list[str]:
     """Chains of others on the way through this host that drop by policy, as nft names them."""
-    listed = msgspec.json.decode(await run(["nft", "-j", "list", "chains"], timeout_s=_TIMEOUT_S))
+    listed = msgspec.json.decode(await ground.run("nft", "-j", "list", "chains"))
     chains: list[dict[str, Any]] = [row["chain"] for row in listed["nftables"] if "chain" in row]
     return [
         f"{chain['family']} {chain['table']} {chain['name']}"
@@ -126,11 +149,13 @@ async def _droppers(table: str) -> list[str]:
     ]
 
 
-async def _names(table: str) -> list[Finding]:
-    if path := resolver_file():
+async def _names(table: str, ground: Ground) -> list[Finding]:
+    if ground.is_own and not ground.resolver():
+        return []  # without a way out there are no names of the outside either
+    if path := ground.resolver():
         return [Finding("names", OK, f"networks ask the name servers in {path}")]
     found = "this host's name server answers itself alone: machines have their own names, none of the outside"
     return [Finding("names", WARNING, found, "name one in /etc/resolv.conf that is not at a loopback address")]
 
 
-_CHECKS: Sequence[Callable[[str], Awaitable[list[Finding]]]] = (_networks, _groups, _forwarding, _names)
+_CHECKS: Sequence[Callable[[str, Ground], Awaitable[list[Finding]]]] = (_networks, _groups, _forwarding, _names)

@@ -9,15 +9,13 @@ from ipaddress import ip_interface, ip_network
 
 from guesthouse.formats import iproute, links, netfilter
 from guesthouse.formats.iproute import PROTOCOL, Seen
-from guesthouse.host.networks import rules
 from guesthouse.host.networks.layout import ROUTED
-from guesthouse.host.networks.namespace import FOLDER
-from guesthouse.host.processes import run
+from guesthouse.host.networks.namespace import HOST, Ground
 from guesthouse.model.errors import Conflict, GuesthouseError
-from guesthouse.model.network import NetworkWanted
+from guesthouse.model.network import NetworkMode, NetworkWanted
 from guesthouse.ports import HostAddresses
 
-_TIMEOUT_S = 60.0
+_NFT = ("nft", "-f", "-")
 # A route to this many addresses or more is a way to somewhere, not a place: a network may lie inside it.
 _WIDE = {4: 8, 6: 16}
 
@@ -25,10 +23,13 @@ _WIDE = {4: 8, 6: 16}
 class HostSide:
     """The host's own part of the networks of one house."""
 
-    def __init__(self, tag: str, table: str, networks: Callable[[], Iterable[NetworkWanted]]) -> None:
+    def __init__(
+        self, tag: str, table: str, networks: Callable[[], Iterable[NetworkWanted]], ground: Ground = HOST
+    ) -> None:
         """`networks` are those that there are, whenever it is called: several may be made at a time."""
         self.tag = tag
         self.table = table
+        self.ground = ground
         self._networks = networks
         self._text = self._listed = ""
         self._loading = asyncio.Lock()
@@ -37,7 +38,7 @@ class HostSide:
         """What the host has of links, routes and neighbours."""
         async with asyncio.TaskGroup() as tasks:
             shown = [
-                tasks.create_task(_run(*words))
+                tasks.create_task(self.ground.run(*words))
                 for words in (iproute.SHOW_LINKS, *iproute.SHOW_ROUTES, iproute.SHOW_PROXIES)
             ]
         seen, *routes, proxies = (each.result() for each in shown)
@@ -49,14 +50,14 @@ class HostSide:
 
     async def numbers(self) -> set[int]:
         """The numbers of the house's networks, by what has their names: namespaces, links."""
-        names = (*(path.name for path in FOLDER.glob("*")), *(await self.look()).links)
+        names = (*(path.name for path in self.ground.names.glob("*")), *(await self.look()).links)
         found = (re.fullmatch(rf"gh{self.tag}[-b](\d+)", name) for name in names)
         return {int(match[1]) for match in found if match}
 
     async def change(self, lines: Sequence[str]) -> None:
         """Run lines of `iproute` on the host."""
         if lines:
-            await _run(*iproute.BATCH, stdin=iproute.batch(lines))
+            await self.ground.run(*iproute.BATCH, stdin=iproute.batch(lines))
 
     async def guard(self) -> None:
         """Have the table for the networks that there are now; none for no networks."""
@@ -64,7 +65,8 @@ class HostSide:
             text = self._write()
             if text == self._text and self._listed == await self._list():
                 return
-            await rules.load_on_host(text)
+            await self.ground.run(*_NFT, stdin=text)
+            await self.ground.lead(_forwards(self._networks()))
             self._text, self._listed = text, await self._list()
 
     async def is_guarded(self) -> bool:
@@ -85,7 +87,7 @@ class HostSide:
     async def _list(self) -> str:
         """The table as the kernel has it; "" where there is none, or nobody can tell."""
         try:
-            return await _run("nft", "--stateless", "list", "table", *self.table.split())
+            return await self.ground.run("nft", "--stateless", "list", "table", *self.table.split())
         except GuesthouseError:
             return ""
 
@@ -152,5 +154,12 @@ def behind(link: str, seen: Seen) -> set[str]:
     }
 
 
-async def _run(*argv: str, stdin: str = "") -> str:
-    return (await run(argv, stdin=stdin.encode(), timeout_s=_TIMEOUT_S)).decode()
+def _forwards(networks: Iterable[NetworkWanted]) -> frozenset[tuple[str, int]]:
+    """The ports of the host that lead to machines, by protocol and number."""
+    return frozenset(
+        (forward.protocol, forward.host_port)
+        for wanted in networks
+        if wanted.network.mode is NetworkMode.NAT
+        for each in wanted.ports
+        for forward in each.port.forwards
+    )

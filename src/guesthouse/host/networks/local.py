@@ -14,16 +14,16 @@ from typing import NamedTuple
 from guesthouse.formats import dnsmasq, links, netfilter
 from guesthouse.formats.dnsmasq import Lease
 from guesthouse.host.feed import Feed
-from guesthouse.host.networks import nameserver, record, selftest, taps
+from guesthouse.host.networks import findings, nameserver, own, record, selftest, taps
 from guesthouse.host.networks.hostside import HostSide
 from guesthouse.host.networks.metadata import Listening
-from guesthouse.host.networks.namespace import Namespace
+from guesthouse.host.networks.namespace import HOST, Ground, Namespace
 from guesthouse.host.networks.site import Site
 from guesthouse.host.networks.watch import Watch
 from guesthouse.model.errors import Conflict, GuesthouseError, NoCapacity
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkWanted, Port
-from guesthouse.ports import MetadataDoor
+from guesthouse.ports import Finding, MetadataDoor
 
 _LOG = logging.getLogger(__name__)
 _LOOK_AT_LOGS_S = 10.0
@@ -37,7 +37,7 @@ class Seat(NamedTuple):
 
 
 class LocalNetworks:
-    """Implements `ports.NetworkHost`. Unless they are `allowed` here, nothing of the host is changed for them."""
+    """Implements `ports.NetworkHost`. Where they are `refused`, nothing is changed for them."""
 
     def __init__(
         self,
@@ -45,15 +45,16 @@ class LocalNetworks:
         reached: Callable[[str], None],
         metadata: MetadataDoor | None = None,
         *,
-        allowed: bool = True,
+        ground: Ground = HOST,
+        refused: Finding | None = None,
     ) -> None:
-        self.allowed = allowed
+        self.refused = refused
         tag = links.tag_of(house.home.resolve())
-        self.host = HostSide(tag, netfilter.table_of(house.home.resolve()), self._known)
+        self.host = HostSide(tag, netfilter.table_of(house.home.resolve()), self._known, ground)
         self._house, self._reached = house, reached
         self._sites: dict[str, Site] = {}
         self._news = Feed()
-        self._judges = selftest.Judges()
+        self._judges = selftest.Judges(ground)
         self._hints: dict[str, bool] = {}
         self._hinted = asyncio.Event()
         self._metadata = Listening(metadata)
@@ -65,6 +66,7 @@ class LocalNetworks:
         Raises `NoCapacity`, `Conflict` or `Failed` where this box cannot have it, before anything has changed.
         """
         self._refuse_unless_allowed()
+        _refuse_cable(wanted, self.host.ground)
         if dnsmasq.is_served(wanted.network):
             nameserver.refuse_where_none_can_run()
         site = self._site(wanted.network)
@@ -176,14 +178,18 @@ class LocalNetworks:
         for kept in record.read_all(self._house):
             self._site(kept.wanted.network).adopt(kept)
 
+    def is_empty(self) -> bool:
+        """Whether there are none."""
+        return not self._known()
+
     def sites(self) -> dict[str, Site]:
         """The networks that are known, by id."""
         return dict(self._sites)
 
     def _refuse_unless_allowed(self) -> None:
-        if not self.allowed:
-            hint = "start the daemon without --no-networks"
-            raise NoCapacity("the networks of this house are switched off on this host", field="network", hint=hint)
+        if self.refused is not None:
+            reason = f"this house has no networks on this host: {self.refused.found}"
+            raise NoCapacity(reason, field="network", hint=self.refused.fix)
 
     def _site(self, network: Network) -> Site:
         site = self._sites.get(network.id)
@@ -205,6 +211,17 @@ def _refuse_groups(wanted: NetworkWanted) -> None:
         )
 
 
+def _refuse_cable(wanted: NetworkWanted, ground: Ground) -> None:
+    if ground.is_own and wanted.network.mode is NetworkMode.BRIDGE:
+        raise Conflict(
+            "links of the host are root's: the daemon runs as a user, whose networks stand apart",
+            subject=f"network {wanted.network.name}",
+            field="link",
+            value=wanted.network.link,
+            hint="take mode nat, or run the daemon as root",
+        )
+
+
 def _nothing(point: str) -> None:
     """Nobody tests this daemon."""
 
@@ -222,25 +239,47 @@ async def open_networks(
     `metadata` answers machines on each of them, for as long. `reached` is called between the steps of `site.POINTS` and
     `site.REMOVAL_POINTS`. Unless they are `allowed` they are left as they are.
     """
-    house.networks.mkdir(parents=True, exist_ok=True)
-    house.networks.chmod(0o711)  # name servers pass through it
-    networks = LocalNetworks(house, reached, metadata, allowed=allowed)
+    _open_folder(house)
+    ground, refused = await _ground(house) if allowed else (HOST, findings.SWITCHED_OFF)
+    networks = LocalNetworks(house, reached, metadata, ground=ground, refused=refused)
     networks.adopt()
-    if not allowed:
+    if refused is not None:
         yield networks
         return
     async with asyncio.TaskGroup() as tasks:
-        networks.watch = watch = Watch(tasks, networks.hint)
+        networks.watch = watch = Watch(tasks, networks.hint, ground)
         watch.attend_host()
-        background = [tasks.create_task(networks.heed()), tasks.create_task(_look_at_logs(networks))]
+        background = [tasks.create_task(each) for each in (networks.heed(), _look_at_logs(networks), ground.keep())]
         try:
             yield networks
         finally:
             for task in background:
                 task.cancel()
+            await asyncio.wait(background)
             watch.close()
             for site in networks.sites().values():
                 site.server.forget()
+            if networks.is_empty():
+                await ground.end()
+            else:
+                ground.forget()
+
+
+def _open_folder(house: House) -> None:
+    house.networks.mkdir(parents=True, exist_ok=True)
+    house.networks.chmod(0o711)  # name servers pass through it
+
+
+async def _ground(house: House) -> tuple[Ground, Finding | None]:
+    """Where the networks of a house stand, and why it can have none."""
+    if own.has_rights():
+        return HOST, None
+    if (lacking := findings.what_lacks()) is not None:
+        return HOST, lacking
+    try:
+        return await own.open_own(house), None
+    except GuesthouseError as error:
+        return HOST, findings.none_at_all(str(error), error.hint)
 
 
 async def clean(house: House) -> list[str]:
@@ -248,7 +287,11 @@ async def clean(house: House) -> list[str]:
 
     What is found by its name alone, of a house whose folder was lost, goes too.
     """
-    networks = LocalNetworks(house, _nothing)
+    _open_folder(house)
+    ground, refused = await _ground(house)
+    if refused is not None:
+        return []
+    networks = LocalNetworks(house, _nothing, ground=ground)
     networks.adopt()
     known = {kept.wanted.network.number: kept.wanted.network for kept in record.read_all(house)}
     numbers = sorted({*known, *await networks.host.numbers()})
@@ -259,6 +302,7 @@ async def clean(house: House) -> list[str]:
         await networks.remove(network)
     if await networks.host.has_table():
         await networks.host.guard()
+    await ground.end()
     return [links.namespace(networks.host.tag, number) for number in numbers]
 
 
@@ -266,8 +310,13 @@ async def _look_at_logs(networks: LocalNetworks) -> None:
     """Guests may have name servers write for ever; their logs keep the end."""
     while True:
         for site in networks.sites().values():
-            try:
-                site.server.shorten_log()
-            except OSError as error:
-                _LOG.warning("a log cannot be shortened: %s", error)
+            _try(site.server.shorten_log)
+        _try(networks.host.ground.shorten_log)
         await asyncio.sleep(_LOOK_AT_LOGS_S)
+
+
+def _try(shorten: Callable[[], None]) -> None:
+    try:
+        shorten()
+    except OSError as error:
+        _LOG.warning("a log cannot be shortened: %s", error)

@@ -4,7 +4,8 @@ Rules
 -----
 1. It outlives the daemon, as QEMU does. A daemon finds it by its command line in its namespace; one with another, or
    in another namespace, is ended and started anew.
-2. It never is root: it is started as a user of its own, with the right to change its own network and no other.
+2. It is never the host's root: it is started as a user of its own, with the right to change its own network and no
+   other; where there are no such users, as root of the user's own namespace with no more rights than that.
 3. It serves when its standard error is closed, which it does last of all; what it said until then is the reason
    when it ended instead.
 4. A file comes into its folders by one rename, from outside: dnsmasq reads whatever appears in them.
@@ -24,7 +25,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from guesthouse.formats.dnsmasq import (
     ADDRESSES,
@@ -41,10 +42,12 @@ from guesthouse.host import identity
 from guesthouse.host.durable import keep_end
 from guesthouse.host.machines.process import PROGRAMS, Process
 from guesthouse.host.networks.namespace import Namespace
-from guesthouse.model.errors import ChildFailed, Failed, TimedOut
+from guesthouse.host.processes import until_closed
+from guesthouse.model.errors import ChildFailed, Failed
 
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
-_SETGROUPS = Path("/proc/self/setgroups")
+# Without a group to go to it leaves none, which root of a user namespace may not always do (setgroups(2)).
+_AS_ROOT = ("--user=root", "--group=")
 _RIGHTS = "-all,+net_admin,+net_raw,+net_bind_service"
 _START_S, _END_S = 60.0, 5.0
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 1 << 20, 64 << 10
@@ -54,12 +57,6 @@ def refuse_where_none_can_run() -> None:
     """Raise `Failed`, with what mends it, where dnsmasq cannot run."""
     if shutil.which("dnsmasq", path=PROGRAMS) is None:
         raise Failed("dnsmasq is not installed on this host", hint="apt install dnsmasq-base")
-    if not identity.can_confine() and _SETGROUPS.exists() and _SETGROUPS.read_text().strip() == "deny":
-        # As root of such a namespace it wants to leave its groups, and ends when it may not.
-        raise Failed(
-            "dnsmasq cannot run as root of a user namespace that may not set groups",
-            hint="map a range of user and group ids into the namespace, with newuidmap and newgidmap",
-        )
 
 
 class NameServer:
@@ -76,7 +73,7 @@ class NameServer:
 
     async def have(self, argv: tuple[str, ...], files: Mapping[str, PortFiles]) -> None:
         """Have it serve these files, with this command line; raises `Failed` with its last words where it does not."""
-        argv = argv if self._user is not None else (*argv, "--user=root")
+        argv = argv if self._user is not None else (*argv, *_AS_ROOT)
         self._open_folder()
         lost, gone = self._put(files)
         await self._find()
@@ -191,7 +188,7 @@ class NameServer:
             finally:
                 os.close(theirs)
             try:
-                words = await _until_closed(said)
+                words = await until_closed(said, argv[0], _START_S)
                 if words:
                     await process.ended.wait()
                     raise ChildFailed(argv, process.status or 0, words)
@@ -202,7 +199,7 @@ class NameServer:
 
     def _spawn(self, argv: tuple[str, ...], errors: int) -> Process:
         child = subprocess.Popen(
-            ("nsenter", f"--net={self._namespace.path}", "--", *self._become(), *argv),
+            (*self._namespace.words(), *self._become(), *argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -217,23 +214,9 @@ class NameServer:
 
     def _become(self) -> tuple[str, ...]:
         if self._user is None:
-            return ()
+            return ("setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={_RIGHTS}", "--")
         user = (f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups", "--no-new-privs")
         return ("setpriv", *user, f"--inh-caps={_RIGHTS}", f"--ambient-caps={_RIGHTS}", "--")
-
-
-async def _until_closed(said: BinaryIO) -> str:
-    """All that comes until the other side closes; raises `TimedOut` when that takes too long."""
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, said)
-    try:
-        async with asyncio.timeout(_START_S):
-            return (await reader.read()).decode(errors="replace")
-    except TimeoutError as error:
-        raise TimedOut(f"dnsmasq did not serve within {_START_S:g} s") from error
-    finally:
-        transport.close()
 
 
 async def _end(process: Process) -> None:

@@ -1,41 +1,82 @@
-"""Named network namespaces: making, entering and ending them.
+"""Named network namespaces, and the ground on which they stand: making, entering and ending them.
 
 Rules
 -----
 1. A namespace has a name, so that it lives without any process in it, and ``ip netns`` shows it.
-2. What is done inside is done by a thread that ends with it: no other code ever runs there by mistake. A socket or a
-   device opened there stays there, whoever uses its descriptor later.
+2. What is done inside is done by somebody who ends with it (`visits`), or by a program that is started there.
 3. To end one is to take its name away; its links go as soon as nobody has anything open in it. Who wants them gone at
    once deletes them first.
+4. The ground is the host, where the daemon has rights on it; else it is one of the user's own (`own`). Whatever is said
+   of the host's links, routes, rules and settings is meant of the ground.
 
 Source: ip-netns(8), setns(2), nsfs; /proc/sys/net is that of the reading thread's namespace.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
 
+from guesthouse.host.networks import visits
+from guesthouse.host.networks.resolver import resolver_file
+from guesthouse.host.networks.visits import Result
 from guesthouse.host.processes import run
 
-Result = TypeVar("Result")
 FOLDER = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
 _SYSCTLS = Path("/proc/sys")
 _TIMEOUT_S = 60.0  # milliseconds, but on a busy box
-_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Ground:
+    """Where networks stand: the host itself, by rights that the daemon has."""
+
+    names = FOLDER
+    is_own = False
+    """Whether it is the user's own, so that the host itself does not reach what is on it."""
+
+    def words(self, net: Path | None = None) -> tuple[str, ...]:
+        """What comes before a program that is to run on it, or in the network namespace at `net`."""
+        return () if net is None else ("nsenter", f"--net={net}", "--")
+
+    def visit(self, function: Callable[[], Result], net: Path | None = None) -> Result:
+        """What `function` returns or raises, called on it, or in the network namespace at `net`."""
+        return function() if net is None else visits.by_thread(lambda: visits.go_into(net), function)
+
+    async def run(self, *argv: str, stdin: str = "", net: Path | None = None) -> str:
+        """Run a program on it, or in the network namespace at `net`, see `processes.run`."""
+        return (await run((*self.words(net), *argv), stdin=stdin.encode(), timeout_s=_TIMEOUT_S)).decode()
+
+    def resolver(self) -> str:
+        """The file that names the name servers that networks can ask; "" where there are none."""
+        return resolver_file()
+
+    async def lead(self, forwards: frozenset[tuple[str, int]]) -> None:
+        """Have these ports of the host, by protocol and number, lead to the ground, and no others."""
+
+    async def keep(self) -> None:
+        """Mend whatever of the ground itself ends, as long as there is any."""
+
+    def shorten_log(self) -> None:
+        """Keep the end of what its programs say."""
+
+    def forget(self) -> None:
+        """Stop watching it; it lives on."""
+
+    async def end(self) -> None:
+        """Have it no more, when no network stands on it."""
+
+
+HOST = Ground()
 
 
 class Namespace:
     """A network namespace with a name; it may not be there."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ground: Ground = HOST) -> None:
         self.name = name
-        self.path = FOLDER / name
+        self.path = ground.names / name
+        self._ground = ground
 
     def is_there(self) -> bool:
         """Whether it can be entered. A name alone, left by whoever was killed while making it, is none."""
@@ -57,64 +98,31 @@ class Namespace:
             return
         await self.remove()
         words = ("add", self.name) if resident is None else ("attach", self.name, str(resident))
-        await run(["ip", "netns", *words], timeout_s=_TIMEOUT_S)
+        await self._ground.run("ip", "netns", *words)
 
     async def remove(self) -> None:
         """Have no such name."""
         if self.path.exists():
-            await run(["ip", "netns", "delete", self.name], timeout_s=_TIMEOUT_S)
+            await self._ground.run("ip", "netns", "delete", self.name)
 
     def enter(self, function: Callable[[], Result]) -> Result:
-        """What `function` returns or raises, called inside by a thread of its own."""
-        return _Visit(self.name, lambda: _go_into(self.path), function).result()
+        """What `function` returns or raises, called inside by somebody who ends with it."""
+        return self._ground.visit(function, self.path)
+
+    def words(self) -> tuple[str, ...]:
+        """What comes before a program that is to run inside."""
+        return self._ground.words(self.path)
 
     async def run(self, *argv: str, stdin: str = "") -> str:
         """Run a program inside, see `processes.run`."""
-        words = ("nsenter", f"--net={self.path}", "--", *argv)
-        return (await run(words, stdin=stdin.encode(), timeout_s=_TIMEOUT_S)).decode()
+        return await self._ground.run(*argv, stdin=stdin, net=self.path)
 
 
 def apart(function: Callable[[], Result]) -> Result:
     """What `function` returns or raises, called in a new namespace, which ends with what is opened there."""
-    return _Visit("nowhere", _leave_all, function).result()
-
-
-class _Visit(threading.Thread, Generic[Result]):
-    """A thread that goes into a namespace and ends there."""
-
-    def __init__(self, name: str, go: Callable[[], None], function: Callable[[], Result]) -> None:
-        super().__init__(name=f"in {name}")
-        self._go, self._function = go, function
-        self._returned: list[Result] = []
-        self._raised: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self._go()
-            self._returned.append(self._function())
-        except BaseException as error:
-            self._raised = error
-
-    def result(self) -> Result:
-        self.start()
-        self.join()
-        if self._raised is not None:
-            raise self._raised
-        return self._returned[0]
-
-
-def _go_into(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _libc.setns(descriptor, _CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
-    finally:
-        os.close(descriptor)
-
-
-def _leave_all() -> None:
-    if _libc.unshare(_CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if os.geteuid() == 0:
+        return visits.by_thread(lambda: visits.leave(visits.NEW_NET), function)
+    return visits.by_child(lambda: visits.leave(visits.NEW_USER | visits.NEW_NET), function)
 
 
 def read_sysctl(name: str) -> str | None:

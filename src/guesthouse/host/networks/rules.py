@@ -15,7 +15,6 @@ import socket
 import struct
 
 from guesthouse.host.networks.namespace import Namespace
-from guesthouse.host.processes import run
 from guesthouse.model.errors import Failed
 
 _NFT = ("nft", "-f", "-")
@@ -31,11 +30,6 @@ async def load(namespace: Namespace, text: str) -> int:
     """Apply a text inside; the generation of the rules after it."""
     await namespace.run(*_NFT, stdin=text)
     return namespace.enter(generation)
-
-
-async def load_on_host(text: str) -> None:
-    """Apply a text on the host itself."""
-    await run(_NFT, stdin=text.encode(), timeout_s=_TIMEOUT_S)
 
 
 def generation() -> int:

@@ -24,7 +24,7 @@ from ipaddress import ip_address
 from guesthouse.formats import iproute
 from guesthouse.host.networks import taps
 from guesthouse.host.networks.layout import BRIDGED_RULES
-from guesthouse.host.networks.namespace import Namespace, write_sysctl
+from guesthouse.host.networks.namespace import HOST, Ground, Namespace, write_sysctl
 from guesthouse.model.errors import Conflict, GuesthouseError
 
 _TIMEOUT_MS = 10_000
@@ -52,8 +52,8 @@ _FRAMES = ((0, 9, _CLOSED, False), (0, 9, _OPEN, True), (1, _OPEN, _CLOSED, Fals
 class Judges:
     """Remembers how the trial ended: good for the life of a daemon, bad until the next time somebody asks."""
 
-    def __init__(self) -> None:
-        self._good = False
+    def __init__(self, ground: Ground) -> None:
+        self._ground, self._good = ground, False
         self._trying = asyncio.Lock()
 
     async def require(self) -> None:
@@ -62,7 +62,7 @@ class Judges:
             if self._good:
                 return
             try:
-                passed = await wrongly_passed()
+                passed = await wrongly_passed(self._ground)
             except (GuesthouseError, OSError) as error:
                 raise Conflict(f"it cannot be tried whether groups hold on this host: {error}") from error
             if passed:
@@ -73,9 +73,9 @@ class Judges:
             self._good = True
 
 
-async def wrongly_passed() -> str:
+async def wrongly_passed(ground: Ground = HOST) -> str:
     """What passed a bridge though a rule drops it, or was dropped though one lets it pass; "" when all is well."""
-    namespace = Namespace(f"gh-trial-{uuid.uuid4().hex[:8]}")
+    namespace = Namespace(f"gh-trial-{uuid.uuid4().hex[:8]}", ground)
     await namespace.make()
     try:
         with contextlib.suppress(FileNotFoundError):  # then the trial fails, and says so

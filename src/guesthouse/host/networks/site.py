@@ -24,7 +24,7 @@ from guesthouse.host.networks.hostside import HostSide, behind, refuse_overlaps
 from guesthouse.host.networks.nameserver import NameServer
 from guesthouse.host.networks.namespace import Namespace, read_sysctl, write_sysctl
 from guesthouse.host.networks.record import Record
-from guesthouse.host.networks.resolver import resolver_file, tell_the_host
+from guesthouse.host.networks.resolver import tell_the_host
 from guesthouse.host.networks.taps import Place
 from guesthouse.model.house import House
 from guesthouse.model.network import Network, NetworkMode, NetworkState, NetworkWanted, Port
@@ -48,7 +48,7 @@ class Site:
     """A network on this box; it may not be there."""
 
     def __init__(self, house: House, host: HostSide, network: Network, reached: Callable[[str], None]) -> None:
-        self.namespace = Namespace(links.namespace(host.tag, network.number))
+        self.namespace = Namespace(links.namespace(host.tag, network.number), host.ground)
         self.link = links.link(host.tag, network.number)
         self.server = NameServer(record.folder_of(house, network.id), self.namespace, network.number)
         self.lock = asyncio.Lock()
@@ -84,11 +84,12 @@ class Site:
         self._reached("let out")
         await self._link(wanted, view)
         self._reached("linked")
-        _settle(layout.outside_settings(wanted, self._host.tag))
+        self._host.ground.visit(lambda: _settle(layout.outside_settings(wanted, self._host.tag)))
         await self._host.change(self._host_lines(wanted, await self._host.look()))
         self._reached("routed")
         await self._serve(wanted)
-        await tell_the_host(wanted, self.link)
+        if not self._host.ground.is_own:
+            await tell_the_host(wanted, self.link)
         self._reached("served")
         self._remember(Record(wanted, self._mtu, generation))
         self.suspect = False
@@ -111,9 +112,8 @@ class Site:
         settings = self.namespace.enter(lambda: _unsettled(layout.inside_settings(wanted)))
         found += [f"in {self.namespace.name} {name} is not {value}" for name, value in settings]
         if not first:
-            found += [
-                f"{name} is not {value}" for name, value in _unsettled(layout.outside_settings(wanted, self._host.tag))
-            ]
+            settings = self._host.ground.visit(lambda: _unsettled(layout.outside_settings(wanted, self._host.tag)))
+            found += [f"{name} is not {value}" for name, value in settings]
         if not await self._host.is_guarded():
             found.append(f"the table {self._host.table} was changed by another program")
         if dnsmasq.is_served(wanted.network) and not self.server.runs():
@@ -201,7 +201,7 @@ class Site:
             return
         bridges = {subnet.number: links.bridge(subnet.number) for subnet in wanted.subnets}
         folder = str(record.folder_of(self._house, wanted.network.id))
-        argv = dnsmasq.command(wanted, folder, resolver_file(), bridges, links.UPLINK, self._mtu)
+        argv = dnsmasq.command(wanted, folder, self._host.ground.resolver(), bridges, links.UPLINK, self._mtu)
         files = {links.tap(number): files for number, files in dnsmasq.port_files(wanted).items()}
         await self.server.have(argv, files)
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from guesthouse.host.networks.namespace import Namespace, apart, read_sysctl, write_sysctl
+from guesthouse.host.networks.visits import Descriptor
 from guesthouse.model.errors import Conflict, Failed
 
 TUN, VHOST = "/dev/net/tun", "/dev/vhost-net"
@@ -66,7 +67,7 @@ def open_vhost() -> int | None:
     return None
 
 
-def _make(place: Place) -> int:
+def _make(place: Place) -> Descriptor:
     def settle() -> None:
         # Whatever is inside the namespace speaks through the bridge, never by an address of the TAP's own.
         if read_sysctl(_DISABLE_IPV6.format(place.tap)) is not None:
@@ -76,7 +77,7 @@ def _make(place: Place) -> int:
     return _open(place.tap, settle)
 
 
-def _open(tap: str, settle: Callable[[], None] = lambda: None) -> int:
+def _open(tap: str, settle: Callable[[], None] = lambda: None) -> Descriptor:
     descriptor = os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         _attach(descriptor, tap)
@@ -84,7 +85,7 @@ def _open(tap: str, settle: Callable[[], None] = lambda: None) -> int:
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return Descriptor(descriptor)
 
 
 def _attach(descriptor: int, tap: str) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from guesthouse.formats import netlink
 from guesthouse.host.machines.process import Process
-from guesthouse.host.networks.namespace import Namespace
+from guesthouse.host.networks.namespace import HOST, Ground, Namespace
 
 _LOG = logging.getLogger(__name__)
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
@@ -53,8 +53,8 @@ class _Attended:
 class Watch:
     """Listens for what is lost, and says of what: `hint` gets the network's id, and whether its rules alone."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, hint: Callable[[str, bool], None]) -> None:
-        self._tasks, self._hint = tasks, hint
+    def __init__(self, tasks: asyncio.TaskGroup, hint: Callable[[str, bool], None], ground: Ground = HOST) -> None:
+        self._tasks, self._hint, self._ground = tasks, hint, ground
         self._loop = asyncio.get_running_loop()
         self._attended: dict[str, _Attended] = {}
         self._host: list[socket.socket] = []
@@ -63,7 +63,7 @@ class Watch:
     def attend_host(self) -> None:
         """Listen on the host itself; the id in its hints about rules is "". Without the right there are no hints."""
         try:
-            sockets = [listen(_NETLINK_ROUTE, netlink.LINK_GROUPS), listen(_NETLINK_NETFILTER, netlink.RULE_GROUPS)]
+            sockets = self._ground.visit(_listen_to_all)
         except OSError as error:
             # Who may not listen can have no networks either, which `guest host check` says.
             _LOG.info("nobody tells of changed links and rules: %s", error)
@@ -75,11 +75,12 @@ class Watch:
     def attend(self, network: str, link: str, namespace: Namespace, server: Process | None) -> None:
         """Listen in a namespace, and for the end of its name server; it may be another one than before."""
         with contextlib.suppress(OSError):  # it is just going
-            self._links[socket.if_nametoindex(link)] = network
+            self._links[self._ground.visit(lambda: socket.if_nametoindex(link))] = network
         found = self._attended.get(network)
         if found is None or found.inode != namespace.inode():
             self.leave(network)
-            found = self._attended[network] = _Attended(namespace.inode(), namespace, sockets=namespace.enter(_inside))
+            sockets = namespace.enter(_listen_to_all)
+            found = self._attended[network] = _Attended(namespace.inode(), namespace, sockets=sockets)
             links, rules = found.sockets
             self._loop.add_reader(links, self._inside_links, network, found)
             self._loop.add_reader(rules, self._inside_rules, network, rules)
@@ -138,7 +139,7 @@ class Watch:
             self._hint(network, True)
 
 
-def _inside() -> list[socket.socket]:
+def _listen_to_all() -> list[socket.socket]:
     return [listen(_NETLINK_ROUTE, netlink.LINK_GROUPS), listen(_NETLINK_NETFILTER, netlink.RULE_GROUPS)]
 
 

@@ -1,0 +1,202 @@
+"""Networks of a daemon that is not root: they stand in a user namespace, outlive the daemon, and lead out and in."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tests.host.boxes import qemus
+from tests.host.nets import a_network, connect, listener, serving
+from tests.host.ordinary import ADDRESS, a_house_of_a_user, as_a_user, forbid_namespaces
+from tests.patience import PATIENCE_S
+from tests.ports import a_port
+
+from guesthouse.host.machines.process import find
+from guesthouse.host.networks import own, visits
+from guesthouse.host.networks.facts import LocalNetworkFacts
+from guesthouse.host.networks.local import LocalNetworks, clean, open_networks
+from guesthouse.host.networks.namespace import Namespace
+from guesthouse.model.errors import Conflict, Failed, NoCapacity
+from guesthouse.model.house import House
+from guesthouse.model.machine import Forward
+from guesthouse.model.network import NetworkMode
+
+
+def _stay() -> None:
+    """Go nowhere."""
+
+
+def test_a_visit_by_a_child_brings_back_values_errors_and_descriptors() -> None:
+    assert visits.by_child(_stay, os.getpid) != os.getpid()
+    assert visits.by_child(_stay, lambda: {"a": (1, None)}) == {"a": (1, None)}
+    with pytest.raises(FileNotFoundError) as caught:
+        visits.by_child(_stay, lambda: os.open("/nowhere", os.O_RDONLY))
+    assert caught.value.filename == "/nowhere"
+    with pytest.raises(Conflict, match="taken") as refused:
+        visits.by_child(_stay, _refuse)
+    assert refused.value.hint == "wait"
+    with pytest.raises(Failed, match="without a word"):
+        visits.by_child(_stay, lambda: os._exit(3))
+    listening, (one, other) = visits.by_child(_stay, lambda: (socket.create_server(("127.0.0.1", 0)), _pipe()))
+    with listening, socket.create_connection(listening.getsockname()):
+        assert (listening.family, listening.type) == (socket.AF_INET, socket.SOCK_STREAM)
+        assert not os.get_inheritable(listening.fileno())
+    with os.fdopen(one, "rb") as reader, os.fdopen(other, "wb") as writer:
+        writer.write(b"through")
+        writer.close()
+        assert reader.read() == b"through"
+
+
+def _refuse() -> None:
+    raise Conflict("it is taken", hint="wait")
+
+
+def _pipe() -> tuple[visits.Descriptor, visits.Descriptor]:
+    one, other = os.pipe()
+    return visits.Descriptor(one), visits.Descriptor(other)
+
+
+@pytest.mark.parametrize("bar", own.BARS, ids=lambda bar: bar.name)
+def test_a_setting_in_the_way_is_named(bar: own.Bar) -> None:
+    why = own.why_not(errno.EPERM, {bar.name: bar.value}.get)
+    assert (why.message, why.hint) == (bar.reason, bar.fix)
+
+
+def test_where_no_setting_is_in_the_way_the_kernels_word_is_the_reason() -> None:
+    settings = {bar.name: "7" for bar in own.BARS}
+    assert "Operation not permitted" in own.why_not(errno.EPERM, settings.get).message
+    assert own.why_not(0, settings.get).hint
+
+
+def _link_names(namespace: Namespace) -> list[str]:
+    return namespace.enter(lambda: sorted(f"{index} {name}" for index, name in socket.if_nameindex()))
+
+
+async def _look(networks: LocalNetworks) -> dict[str, str]:
+    return {each.name: each.level for each in await LocalNetworkFacts(networks).check()}
+
+
+def test_networks_stand_and_outlive_the_daemon(tmp_path: Path) -> None:
+    async def work() -> None:
+        made = a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24")
+        asked = made.port(1)
+        async with a_house_of_a_user() as house:
+            async with open_networks(house) as networks:
+                assert networks.refused is None, networks.refused
+                assert await _look(networks) == {"networks": "ok", "groups": "ok", "way out": "ok", "names": "ok"}
+                await networks.apply(made.wanted)
+                assert await networks.differs(made.wanted) == []
+                inside = networks.namespace(made.network)
+                tap = await networks.open_tap(made.wanted, asked.port)
+                before, inode, holder = _link_names(inside), inside.inode(), _holder(house)
+                with pytest.raises(Conflict, match="still held"):
+                    await networks.open_tap(made.wanted, asked.port)
+            async with open_networks(house) as networks:
+                inside = networks.namespace(made.network)
+                await networks.apply(made.wanted)
+                assert (_link_names(inside), inside.inode(), _holder(house)) == (before, inode, holder)
+                assert await networks.differs(made.wanted) == []
+                os.close(tap)
+                with pytest.raises(Conflict, match="links of the host are root's"):
+                    await networks.apply(a_network(2, "wire", NetworkMode.BRIDGE, link="lo").wanted)
+            assert len(await clean(house)) == 1
+            assert _processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+def test_a_ground_without_networks_goes_with_the_daemon(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with a_house_of_a_user() as house:
+            async with open_networks(house) as networks:
+                assert networks.refused is None, networks.refused
+                assert _holder(house) > 0
+            assert _processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+def test_ports_of_the_host_lead_in_and_the_way_out_comes_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        made, port = a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24"), a_port()
+        made.port(1, forwards=(Forward(host_port=port, guest_port=22),))
+        async with a_house_of_a_user() as house:
+            async with open_networks(house) as networks:
+                await networks.apply(made.wanted)
+                ground = networks.host.ground
+                assert isinstance(ground, own.Own)
+                assert ground.outlet is not None
+                # The machine is missing: who comes to its port is let in and waits.
+                assert await _is_open(port)
+                async with serving({"host": listener(None, here := a_port())}):
+                    out = ground.visit(lambda: socket.create_connection((ADDRESS, here), 10))
+                    with out:
+                        out.setblocking(True)
+                        assert (await asyncio.to_thread(out.recv, 99)).startswith(b"host from")
+                first = ground.outlet._process
+                assert first is not None
+                first.kill()
+                await first.ended.wait()
+                async with asyncio.timeout(PATIENCE_S):
+                    while not await _is_open(port):
+                        pass
+                made.ports.clear()
+                await networks.apply(made.wanted)
+                assert not await _is_open(port)
+            await clean(house)
+            assert _processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+async def _is_open(port: int) -> bool:
+    try:
+        _, writer = await connect(None, "127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+def test_a_user_who_may_not_open_taps_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr("guesthouse.host.networks.taps.TUN", "/proc/1/mem")
+        async with a_house_of_a_user() as house, open_networks(house) as networks:
+            (found,) = await LocalNetworkFacts(networks).check()
+            assert (found.level, found.fix) == ("warning", "chmod 666 /proc/1/mem")
+            assert "is not for this user" in found.found
+
+    as_a_user(tmp_path, work)
+
+
+def test_a_user_who_may_have_no_namespaces_is_told(tmp_path: Path) -> None:
+    async def work() -> None:
+        forbid_namespaces()
+        async with a_house_of_a_user() as house:
+            async with open_networks(house) as networks:
+                (found,) = await LocalNetworkFacts(networks).check()
+                assert found == await LocalNetworkFacts(networks).refusal()
+                assert "user-mode networks alone: this host allows no user namespaces" in found.found
+                assert found.fix.startswith("sysctl user.max_user_namespaces=")
+                with pytest.raises(NoCapacity, match="allows no user namespaces"):
+                    await networks.apply(a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24").wanted)
+            assert await clean(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+def _holder(house: House) -> int:
+    process = find(house.networks / "holder")
+    assert process is not None
+    process.forget()
+    return process.pid
+
+
+def _processes(house: House) -> list[str]:
+    """What of a ground runs: its holder, its way out, its name servers."""
+    holder = find(house.networks / "holder")
+    return [*(["holder"] if holder else []), *(str(pid) for pid in qemus(house))]
