@@ -15,6 +15,8 @@ LISTED = b"""{"return": {"entries": [
 def test_ports_are_listed_with_their_numbers() -> None:
     assert json.loads(slirp.ask_for_forwards()) == {"execute": "list_hostfwd"}
     assert slirp.read_forwards(LISTED) == {("tcp", 8080): 42, ("udp", 53): 43}
+    bare = LISTED.removeprefix(b'{"return": ').removesuffix(b"}")
+    assert slirp.read_forwards(bare) == slirp.read_forwards(LISTED)
     assert slirp.read_forwards(b'{"return": {"entries": []}}') == {}
     assert slirp.read_forwards(b'{"return": {}}') == {}
 

@@ -125,13 +125,13 @@ async def _launch(daemon: Daemon) -> None:
     launch = ("launch", "micro", "--memory", "128M")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(daemon.guest(*launch, "--name", "one", "--nic", f"network=lab,address={_ONE}"))
-        two = ("--nic", f"network=lab,address={_TWO}", "--nic", "network=default")
+        two = ("--nic", "network=default", "--nic", f"network=lab,address={_TWO}")
         tasks.create_task(daemon.guest(*launch, "--name", "two", *two))
 
 
 async def _talk(daemon: Daemon) -> None:
     """Each hears the other's SSH server, and one of them by its name."""
-    for asker, asked in (("one", "two"), ("one", _TWO), ("two", _ONE)):
+    for asker, asked in (("one", _TWO), ("two", _ONE), ("one", "two.lab.guest.internal")):
         said = await daemon.inside(asker, f"echo | nc -w 60 {asked} 22 | head -c 7")
         assert said == _SSH
 

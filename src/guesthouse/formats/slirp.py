@@ -1,6 +1,7 @@
 """What is said to slirp4netns over its socket, and what it answers: the ports of the host that lead to its network.
 
-Source: slirp4netns(1), "API SOCKET": a JSON object a connection; the answer has `return` or `error`.
+Source: slirp4netns(1), "API SOCKET": a JSON object a connection; the answer has `return` or `error`. What it lists comes
+without a `return` from version 1.2.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class _Fault(msgspec.Struct, frozen=True):
 
 class _Answer(msgspec.Struct, frozen=True):
     returned: Any = msgspec.field(name="return", default=None)
+    entries: tuple[_Entry, ...] = ()
     error: _Fault | None = None
 
 
@@ -58,8 +60,8 @@ def remove_forward(number: int) -> bytes:
 def read_forwards(answer: bytes) -> dict[Forward, int]:
     """The ports in an answer to `ask_for_forwards`, with their numbers; raises `msgspec.DecodeError`."""
     told = msgspec.json.decode(answer, type=_Answer)
-    listed = msgspec.convert(told.returned or {}, _Entries)
-    return {(each.proto, each.host_port): each.id for each in listed.entries}
+    listed = told.entries or msgspec.convert(told.returned or {}, _Entries).entries
+    return {(each.proto, each.host_port): each.id for each in listed}
 
 
 def read_fault(answer: bytes) -> str:
