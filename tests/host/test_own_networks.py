@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,18 +32,31 @@ def _stay() -> None:
     """Go nowhere."""
 
 
-def test_a_visit_by_a_child_brings_back_values_errors_and_descriptors() -> None:
-    assert visits.by_child(_stay, os.getpid) != os.getpid()
-    assert visits.by_child(_stay, lambda: {"a": (1, None)}) == {"a": (1, None)}
+def _refuse() -> None:
+    raise Conflict("it is taken", hint="wait")
+
+
+def _open_all() -> tuple[socket.socket, tuple[visits.Descriptor, ...]]:
+    return socket.create_server(("127.0.0.1", 0)), tuple(map(visits.Descriptor, os.pipe()))
+
+
+@pytest.fixture
+def envoy() -> Iterator[visits.Envoy]:
+    envoy = visits.Envoy(_stay)
+    yield envoy
+    envoy.end()
+
+
+def test_an_envoy_brings_back_values_errors_and_descriptors(envoy: visits.Envoy) -> None:
+    assert envoy.ask(os.getpid) == envoy.ask(os.getpid) != os.getpid()
+    assert envoy.ask(partial(dict, a=(1, None))) == {"a": (1, None)}
     with pytest.raises(FileNotFoundError) as caught:
-        visits.by_child(_stay, lambda: os.open("/nowhere", os.O_RDONLY))
+        envoy.ask(partial(os.open, "/nowhere", os.O_RDONLY))
     assert caught.value.filename == "/nowhere"
     with pytest.raises(Conflict, match="taken") as refused:
-        visits.by_child(_stay, _refuse)
+        envoy.ask(_refuse)
     assert refused.value.hint == "wait"
-    with pytest.raises(Failed, match="without a word"):
-        visits.by_child(_stay, lambda: os._exit(3))
-    listening, (one, other) = visits.by_child(_stay, lambda: (socket.create_server(("127.0.0.1", 0)), _pipe()))
+    listening, (one, other) = envoy.ask(_open_all)
     with listening, socket.create_connection(listening.getsockname()):
         assert (listening.family, listening.type) == (socket.AF_INET, socket.SOCK_STREAM)
         assert not os.get_inheritable(listening.fileno())
@@ -51,13 +66,28 @@ def test_a_visit_by_a_child_brings_back_values_errors_and_descriptors() -> None:
         assert reader.read() == b"through"
 
 
-def _refuse() -> None:
-    raise Conflict("it is taken", hint="wait")
+def test_an_envoy_that_is_lost_is_sent_again(envoy: visits.Envoy) -> None:
+    first = envoy.ask(os.getpid)
+    with pytest.raises(Failed, match="lost"):
+        envoy.ask(partial(os._exit, 3))
+    assert envoy.ask(os.getpid) != first
 
 
-def _pipe() -> tuple[visits.Descriptor, visits.Descriptor]:
-    one, other = os.pipe()
-    return visits.Descriptor(one), visits.Descriptor(other)
+def test_an_envoy_holds_nothing_of_ours(envoy: visits.Envoy, tmp_path: Path) -> None:
+    """Neither the house's lock nor a listening socket is there when the daemon has died."""
+    with (tmp_path / "held").open("w") as held:
+        pid = envoy.ask(os.getpid)
+        theirs = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
+        assert Path(held.name) in [path.readlink() for path in Path("/proc/self/fd").glob("[0-9]*") if path.exists()]
+        assert Path(held.name) not in theirs
+
+
+def test_an_envoy_that_cannot_go_says_why() -> None:
+    envoy = visits.Envoy(partial(visits.go_into, Path("/proc/self/ns/nothing")))
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            envoy.ask(os.getpid)
+    envoy.end()
 
 
 @pytest.mark.parametrize("bar", own.BARS, ids=lambda bar: bar.name)
@@ -73,7 +103,7 @@ def test_where_no_setting_is_in_the_way_the_kernels_word_is_the_reason() -> None
 
 
 def _link_names(namespace: Namespace) -> list[str]:
-    return namespace.enter(lambda: sorted(f"{index} {name}" for index, name in socket.if_nameindex()))
+    return [f"{index} {name}" for index, name in sorted(namespace.enter(socket.if_nameindex))]
 
 
 async def _look(networks: LocalNetworks) -> dict[str, str]:
@@ -133,7 +163,7 @@ def test_ports_of_the_host_lead_in_and_the_way_out_comes_back(tmp_path: Path) ->
                 # The machine is missing: who comes to its port is let in and waits.
                 assert await _is_open(port)
                 async with serving({"host": listener(None, here := a_port())}):
-                    out = ground.visit(lambda: socket.create_connection((ADDRESS, here), 10))
+                    out = ground.visit(partial(socket.create_connection, (ADDRESS, here), 10))
                     with out:
                         out.setblocking(True)
                         assert (await asyncio.to_thread(out.recv, 99)).startswith(b"host from")

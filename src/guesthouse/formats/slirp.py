@@ -1,7 +1,7 @@
 """What is said to slirp4netns over its socket, and what it answers: the ports of the host that lead to its network.
 
-Source: slirp4netns(1), "API SOCKET": a JSON object a connection; the answer has `return` or `error`. What it lists comes
-without a `return` from version 1.2.
+Source: slirp4netns(1), "API SOCKET": a JSON object a connection; the answer has `return` or `error`. Version 1.2.0
+lists without a `return`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Rules
 -----
 1. A namespace has a name, so that it lives without any process in it, and ``ip netns`` shows it.
-2. What is done inside is done by somebody who ends with it (`visits`), or by a program that is started there.
+2. What is done inside is done by somebody who stays there (`visits`), or by a program that is started there.
 3. To end one is to take its name away; its links go as soon as nobody has anything open in it. Who wants them gone at
    once deletes them first.
 4. The ground is the host, where the daemon has rights on it; else it is one of the user's own (`own`). Whatever is said
@@ -40,7 +40,7 @@ class Ground:
         return () if net is None else ("nsenter", f"--net={net}", "--")
 
     def visit(self, function: Callable[[], Result], net: Path | None = None) -> Result:
-        """What `function` returns or raises, called on it, or in the network namespace at `net`."""
+        """What `function` returns or raises, called on it, or in the network namespace at `net`; it can be pickled."""
         return function() if net is None else visits.by_thread(lambda: visits.go_into(net), function)
 
     async def run(self, *argv: str, stdin: str = "", net: Path | None = None) -> str:
@@ -106,7 +106,7 @@ class Namespace:
             await self._ground.run("ip", "netns", "delete", self.name)
 
     def enter(self, function: Callable[[], Result]) -> Result:
-        """What `function` returns or raises, called inside by somebody who ends with it."""
+        """What `function`, which can be pickled, returns or raises, called inside by somebody who stays there."""
         return self._ground.visit(function, self.path)
 
     def words(self) -> tuple[str, ...]:

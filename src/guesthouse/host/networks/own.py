@@ -7,7 +7,7 @@ Rules
 2. One process holds it, which does nothing else, so that it outlives the daemon. It is known by its lock on a file,
    and has that when all is made: one that was cut off half-way has left nothing.
 3. The daemon never goes in, and has no more rights than before; so have its machines. Programs are started inside,
-   code of ours runs there in a child that ends with it (`visits`).
+   code of ours runs there in a fork of the daemon that ends with it (`visits.Envoy`).
 4. One user number is enough, the user's own: nobody has to give him more (/etc/subuid).
 5. It goes with its last network, when the daemon ends, or with `guest host clean`.
 
@@ -30,7 +30,7 @@ from guesthouse.host.machines.process import PROGRAMS, Process, find
 from guesthouse.host.networks import visits
 from guesthouse.host.networks.namespace import FOLDER, Ground, read_sysctl
 from guesthouse.host.networks.outlet import Outlet
-from guesthouse.host.networks.visits import NEW_MOUNTS, NEW_NET, NEW_USER, Result
+from guesthouse.host.networks.visits import NEW_MOUNTS, NEW_NET, NEW_USER, Envoy, Result
 from guesthouse.model.errors import Failed
 from guesthouse.model.house import House
 
@@ -50,17 +50,18 @@ class Own(Ground):
         self.holder, self.outlet = holder, outlet
         self._at = Path(f"/proc/{holder.pid}")
         self.names = self._at / "root" / FOLDER.relative_to("/")
+        self._envoy = Envoy(self._go)
 
     def words(self, net: Path | None = None) -> tuple[str, ...]:
-        spaces = (f"--user={self._at}/ns/user", f"--mount={self._at}/ns/mnt", f"--net={net or self._net}")
+        spaces = (f"--user={self._at}/ns/user", f"--mount={self._at}/ns/mnt", f"--net={net or self._at / 'ns' / 'net'}")
         return ("nsenter", "--preserve-credentials", *spaces, "--")
 
     def visit(self, function: Callable[[], Result], net: Path | None = None) -> Result:
-        def go() -> None:
-            visits.go_into(self._at / "ns" / "user", NEW_USER)
-            visits.go_into(net or self._net)
+        return self._envoy.ask(function, net)
 
-        return visits.by_child(go, function)
+    def _go(self) -> None:
+        visits.go_into(self._at / "ns" / "user", NEW_USER)
+        visits.go_into(self._at / "ns" / "net")
 
     def resolver(self) -> str:
         return self.outlet.resolver() if self.outlet is not None else ""
@@ -78,19 +79,17 @@ class Own(Ground):
             self.outlet.shorten_log()
 
     def forget(self) -> None:
+        self._envoy.end()
         self.holder.forget()
         if self.outlet is not None:
             self.outlet.forget()
 
     async def end(self) -> None:
+        self._envoy.end()
         if self.outlet is not None:
             await self.outlet.end()
         self.holder.kill()
         await self.holder.ended.wait()
-
-    @property
-    def _net(self) -> Path:
-        return self._at / "ns" / "net"
 
 
 async def open_own(house: House) -> Own:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Site:
         self._reached("named")
         self._remember(Record(wanted, self._mtu))
         self._reached("recorded")
-        self.namespace.enter(lambda: _settle(layout.inside_settings(wanted)))
+        self.namespace.enter(partial(_settle, tuple(layout.inside_settings(wanted))))
         self._reached("settled")
         generation = await self._guard(before, wanted, generation)
         self._reached("guarded")
@@ -84,7 +85,7 @@ class Site:
         self._reached("let out")
         await self._link(wanted, view)
         self._reached("linked")
-        self._host.ground.visit(lambda: _settle(layout.outside_settings(wanted, self._host.tag)))
+        self._host.ground.visit(partial(_settle, tuple(layout.outside_settings(wanted, self._host.tag))))
         await self._host.change(self._host_lines(wanted, await self._host.look()))
         self._reached("routed")
         await self._serve(wanted)
@@ -109,10 +110,11 @@ class Site:
         first, inside = self._link_lines(wanted, view)
         found += [f"missing: ip {line}" for line in (*first, *self._host_lines(wanted, view.host))]
         found += [f"missing in {self.namespace.name}: ip {line}" for line in inside]
-        settings = self.namespace.enter(lambda: _unsettled(layout.inside_settings(wanted)))
+        settings = self.namespace.enter(partial(_unsettled, tuple(layout.inside_settings(wanted))))
         found += [f"in {self.namespace.name} {name} is not {value}" for name, value in settings]
         if not first:
-            settings = self._host.ground.visit(lambda: _unsettled(layout.outside_settings(wanted, self._host.tag)))
+            outside = tuple(layout.outside_settings(wanted, self._host.tag))
+            settings = self._host.ground.visit(partial(_unsettled, outside))
             found += [f"{name} is not {value}" for name, value in settings]
         if not await self._host.is_guarded():
             found.append(f"the table {self._host.table} was changed by another program")

@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from guesthouse.host.networks.namespace import Namespace, apart, read_sysctl, write_sysctl
@@ -47,7 +48,7 @@ def open_tap(namespace: Namespace, place: Place) -> int:
     The caller closes it, best after QEMU has inherited it.
     """
     try:
-        return namespace.enter(lambda: _make(place))
+        return namespace.enter(partial(_make, place))
     except FileNotFoundError as error:
         raise Failed(
             f"{error.filename} is not there: the machine cannot be put on its network",
@@ -57,7 +58,7 @@ def open_tap(namespace: Namespace, place: Place) -> int:
 
 def idle_tap() -> int:
     """A descriptor of a TAP that leads nowhere, of the same kind; it has a namespace of its own."""
-    return apart(lambda: _open("tap0"))
+    return apart(partial(_open, "tap0"))
 
 
 def open_vhost() -> int | None:

@@ -19,6 +19,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from guesthouse.formats import netlink
 from guesthouse.host.machines.process import Process
@@ -75,7 +76,7 @@ class Watch:
     def attend(self, network: str, link: str, namespace: Namespace, server: Process | None) -> None:
         """Listen in a namespace, and for the end of its name server; it may be another one than before."""
         with contextlib.suppress(OSError):  # it is just going
-            self._links[self._ground.visit(lambda: socket.if_nametoindex(link))] = network
+            self._links[self._ground.visit(partial(socket.if_nametoindex, link))] = network
         found = self._attended.get(network)
         if found is None or found.inode != namespace.inode():
             self.leave(network)
@@ -130,7 +131,7 @@ class Watch:
     def _inside_links(self, network: str, found: _Attended) -> None:
         data = _read(found.sockets[0])
         lost = set() if data is None else netlink.disturbed(data)
-        if data is None or lost & found.own or (lost and found.namespace.enter(lambda: _any_is_there(lost))):
+        if data is None or lost & found.own or (lost and found.namespace.enter(partial(_any_is_there, lost))):
             self._hint(network, False)
 
     def _inside_rules(self, network: str, listener: socket.socket) -> None:
