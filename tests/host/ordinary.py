@@ -6,13 +6,14 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tests.host.boxes import a_house
 from tests.host.children import be_dumpable, bind, lose_everything, mount_small, run_as, take_own_network
 
+from guesthouse.host.machines.process import find
 from guesthouse.host.networks import visits
 from guesthouse.host.networks.local import clean
 from guesthouse.model.house import House
@@ -24,8 +25,14 @@ ADDRESS = "203.0.113.1"
 _TUN = Path("/dev/net/tun")
 
 
-def as_a_user(tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do the work as an ordinary user.
+def _no_more() -> None:
+    """Nothing else is to be prepared."""
+
+
+def as_a_user(
+    tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]], then: Callable[[], None] = _no_more
+) -> None:
+    """Do the work as an ordinary user; `then` changes more of the child, as root.
 
     Where the test is root its host is one of the test's own; else it is the box, of which a user can change nothing.
     """
@@ -39,6 +46,7 @@ def as_a_user(tmp_path: Path, work: Callable[[], Coroutine[Any, Any, None]]) -> 
         take_own_network(resolver, f"{ADDRESS}/32")
         mount_small(Path("/run"), "8m")
         _let_everybody_have_taps()
+        then()
         _let_everybody_read(tmp_path)
         os.setgroups([])
         os.setresgid(USER, USER, USER)
@@ -56,6 +64,19 @@ async def a_house_of_a_user() -> AsyncIterator[House]:
             yield house
         finally:
             await clean(house)
+
+
+def processes(house: House) -> list[int]:
+    """Whatever runs for a house: its QEMUs, name servers, way out, and who holds its namespace."""
+    holder = find(house.networks / "holder")
+    if holder is not None:
+        holder.forget()
+    found = [holder.pid] if holder is not None else []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(house.home) + b"/" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return sorted(found)
 
 
 def _let_everybody_have_taps() -> None:

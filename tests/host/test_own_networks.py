@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.host.boxes import qemus
 from tests.host.nets import a_network, connect, listener, serving
-from tests.host.ordinary import ADDRESS, a_house_of_a_user, as_a_user, forbid_namespaces
+from tests.host.ordinary import ADDRESS, a_house_of_a_user, as_a_user, forbid_namespaces, processes
 from tests.patience import PATIENCE_S
 from tests.ports import a_port
 
@@ -26,6 +25,8 @@ from guesthouse.model.errors import Conflict, Failed, NoCapacity
 from guesthouse.model.house import House
 from guesthouse.model.machine import Forward
 from guesthouse.model.network import NetworkMode
+
+RUN = Path("/run")
 
 
 def _stay() -> None:
@@ -134,7 +135,7 @@ def test_networks_stand_and_outlive_the_daemon(tmp_path: Path) -> None:
                 with pytest.raises(Conflict, match="links of the host are root's"):
                     await networks.apply(a_network(2, "wire", NetworkMode.BRIDGE, link="lo").wanted)
             assert len(await clean(house)) == 1
-            assert _processes(house) == []
+            assert processes(house) == []
 
     as_a_user(tmp_path, work)
 
@@ -145,7 +146,73 @@ def test_a_ground_without_networks_goes_with_the_daemon(tmp_path: Path) -> None:
             async with open_networks(house) as networks:
                 assert networks.refused is None, networks.refused
                 assert _holder(house) > 0
-            assert _processes(house) == []
+            assert processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+@pytest.mark.parametrize("has_names", [True, False])
+def test_what_is_in_run_stays_there(tmp_path: Path, has_names: bool) -> None:
+    """Whether or not root has names of namespaces there."""
+
+    def furnish() -> None:
+        (RUN / "word").write_text("of the host")
+        (RUN / "folder").mkdir()
+        (RUN / "folder" / "link").symlink_to("../word")
+        (RUN / "link").symlink_to("folder")
+        (RUN / "closed").mkdir(mode=0o700)
+        if has_names:
+            (RUN / "netns").mkdir()
+            (RUN / "netns" / "theirs").touch()
+
+    async def work() -> None:
+        async with a_house_of_a_user() as house, open_networks(house) as networks:
+            assert networks.refused is None, networks.refused
+            ground = networks.host.ground
+            assert await ground.run("cat", "/run/link/link") == "of the host"
+            assert await ground.run("ip", "netns", "list") == ""
+            await Namespace("ours", ground).make()
+            assert await ground.run("ip", "netns", "list") == "ours\n"
+            assert [path.name for path in RUN.glob("netns/*")] == (["theirs"] if has_names else [])
+
+    as_a_user(tmp_path, work, furnish)
+
+
+def test_a_ground_that_was_lost_is_made_anew(tmp_path: Path) -> None:
+    """As after somebody has killed its holder: name servers and the way out of the old one go."""
+
+    async def work() -> None:
+        made = a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24")
+        async with a_house_of_a_user() as house:
+            async with open_networks(house) as networks:
+                await networks.apply(made.wanted)
+                ground = networks.host.ground
+                assert isinstance(ground, own.Own)
+                ground.holder.kill()
+                await ground.holder.ended.wait()
+                with pytest.raises(Failed, match="was killed"):
+                    await networks.apply(a_network(2, "other", NetworkMode.NAT, "10.8.0.0/24").wanted)
+            async with open_networks(house) as networks:
+                await networks.apply(made.wanted)
+                assert await networks.differs(made.wanted) == []
+                assert len(processes(house)) == 3, "a holder, a name server, a way out"
+            await clean(house)
+            assert processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+def test_a_ground_that_was_half_made_is_finished(tmp_path: Path) -> None:
+    """As by a daemon that was killed when the holder was there, and nothing else."""
+
+    async def work() -> None:
+        async with a_house_of_a_user() as house:
+            house.networks.mkdir()
+            holder = own._hold(house.networks / "holder", house.networks / "run")
+            holder.forget()
+            async with open_networks(house) as networks:
+                assert _holder(house) == holder.pid
+                assert set((await _look(networks)).values()) == {"ok"}
 
     as_a_user(tmp_path, work)
 
@@ -178,7 +245,7 @@ def test_ports_of_the_host_lead_in_and_the_way_out_comes_back(tmp_path: Path) ->
                 await networks.apply(made.wanted)
                 assert not await _is_open(port)
             await clean(house)
-            assert _processes(house) == []
+            assert processes(house) == []
 
     as_a_user(tmp_path, work)
 
@@ -224,9 +291,3 @@ def _holder(house: House) -> int:
     assert process is not None
     process.forget()
     return process.pid
-
-
-def _processes(house: House) -> list[str]:
-    """What of a ground runs: its holder, its way out, its name servers."""
-    holder = find(house.networks / "holder")
-    return [*(["holder"] if holder else []), *(str(pid) for pid in qemus(house))]

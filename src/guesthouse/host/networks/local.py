@@ -190,6 +190,7 @@ class LocalNetworks:
         if self.refused is not None:
             reason = f"this house has no networks on this host: {self.refused.found}"
             raise NoCapacity(reason, field="network", hint=self.refused.fix)
+        self.host.ground.require()
 
     def _site(self, network: Network) -> Site:
         site = self._sites.get(network.id)

@@ -54,6 +54,13 @@ class Ground:
     async def lead(self, forwards: frozenset[tuple[str, int]]) -> None:
         """Have these ports of the host, by protocol and number, lead to the ground, and no others."""
 
+    def has(self, pid: int) -> bool:
+        """Whether a process is on it, and not on one that was lost."""
+        return True
+
+    def require(self) -> None:
+        """Raise `Failed` where it was lost."""
+
     async def keep(self) -> None:
         """Mend whatever of the ground itself ends, as long as there is any."""
 
@@ -97,7 +104,8 @@ class Namespace:
         if self.is_there():
             return
         await self.remove()
-        words = ("add", self.name) if resident is None else ("attach", self.name, str(resident))
+        is_known = resident is not None and self._ground.has(resident)
+        words = ("attach", self.name, str(resident)) if is_known else ("add", self.name)
         await self._ground.run("ip", "netns", *words)
 
     async def remove(self) -> None:

@@ -16,10 +16,12 @@ Source: user_namespaces(7), mount_namespaces(7), nsenter(1); ip-netns(8): names 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import subprocess
 from collections.abc import Callable
@@ -34,6 +36,8 @@ from guesthouse.host.networks.visits import NEW_MOUNTS, NEW_NET, NEW_USER, Envoy
 from guesthouse.model.errors import Failed
 from guesthouse.model.house import House
 
+_LOG = logging.getLogger(__name__)
+_LOST = "the process that holds this user's networks was killed"
 _HOLDER = ("sleep", "infinity")
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
 _NET_ADMIN, _SYS_ADMIN = 12, 21  # linux/capability.h
@@ -70,9 +74,23 @@ class Own(Ground):
         if self.outlet is not None:
             await self.outlet.lead(forwards)
 
+    def has(self, pid: int) -> bool:
+        spaces = (self._at / "ns" / "user", Path(f"/proc/{pid}/ns/user"))
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            return os.path.samestat(*(path.stat() for path in spaces))
+        return False
+
+    def require(self) -> None:
+        if self.holder.ended.is_set():
+            raise Failed(_LOST, hint="start the daemon again: it makes the networks anew")
+
     async def keep(self) -> None:
-        if self.outlet is not None:
-            await self.outlet.keep()
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(self.outlet.keep()) if self.outlet is not None else None
+            await self.holder.ended.wait()
+            _LOG.error("%s: machines reach nobody over them until daemon and machines are started again", _LOST)
+            if keeper is not None:
+                keeper.cancel()
 
     def shorten_log(self) -> None:
         if self.outlet is not None:
