@@ -135,9 +135,10 @@ class Gate:
         """Get ready, tell the host, be frozen, and go on in a fork that is like no other."""
         warm_up()
         self.forget()
-        wait = self.wait_for_what_is_plugged if self.asks() else self.wait_for_seed
+        devices = plugged.Plugged(self.guest) if self.asks() else None
         tell({"stage": "gate"})
-        disk = wait()
+        # In a fork all that it has beyond its template is there by now: who looks at what there was looks before.
+        disk = self.let_in(devices) if devices else self.wait_for_seed()
         try:
             self.become_somebody(disk)
         except BaseException:
@@ -155,9 +156,8 @@ class Gate:
             self.uevents.wait("block")
         return disk
 
-    def wait_for_what_is_plugged(self) -> None:
-        """Wait until all that a fork has beyond its template has a driver: its NICs are what it goes on with."""
-        devices = plugged.Plugged(self.guest)
+    def let_in(self, devices: plugged.Plugged) -> None:
+        """Wait until all that a fork has beyond its template has its driver: its NICs are what it goes on with."""
         while not devices.whole:
             self.uevents.wait(*plugged.SUBSYSTEMS)
             devices.let_in()
