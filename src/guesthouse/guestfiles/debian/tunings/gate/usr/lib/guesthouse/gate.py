@@ -138,7 +138,9 @@ class Gate:
         devices = plugged.Plugged(self.guest) if self.asks() else None
         tell({"stage": "gate"})
         # In a fork all that it has beyond its template is there by now: who looks at what there was looks before.
-        disk = self.let_in(devices) if devices else self.wait_for_seed()
+        disk = self.wait_for_seed() if devices is None else None
+        if devices is not None:
+            self.let_in(devices)
         try:
             self.become_somebody(disk)
         except BaseException:
