@@ -16,7 +16,14 @@ settings.load_profile("steady")
 
 
 # What takes longest begins first, so that no worker is alone with it at the end.
-LONG = ("test_deaths.py", "test_debian_fork.py", "test_histories.py", "test_machine_forks.py", "test_settling.py")
+LONG = (
+    "test_deaths.py",
+    "test_debian_fork.py",
+    "test_metadata.py",
+    "test_histories.py",
+    "test_machine_forks.py",
+    "test_settling.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

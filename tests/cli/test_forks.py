@@ -31,6 +31,16 @@ async def test_nothing_is_said_of_a_boot_or_where_quiet_was_asked_for(frozen: Gu
     assert "fork" not in ended.err
 
 
+async def test_why_a_machine_boots_for_which_there_is_no_template_of_its_datasource(frozen: Guest) -> None:
+    await frozen.ok("network create back")
+    line = "launch --name web --network back --datasource metadata"
+    said = "web boots: template micro-1-512 is for machines whose datasource is seed"
+    assert said in (await frozen.ok(line)).err.splitlines()
+    await frozen.ok("template create micro --datasource metadata")
+    forked = (await frozen.ok(line.replace("web", "db"))).err
+    assert "db is a fork of template micro-1-512-metadata" in forked.splitlines()
+
+
 async def test_json_has_the_template_in_the_result(frozen: Guest) -> None:
     await frozen.ok("launch --name web")
     (launched,) = [
