@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.host.nets import a_network, connect, listener, serving
 from tests.host.ordinary import ADDRESS, a_house_of_a_user, as_a_user, forbid_namespaces, processes
@@ -17,7 +20,7 @@ from tests.patience import PATIENCE_S
 from tests.ports import a_port
 
 from guesthouse.host.machines.process import find
-from guesthouse.host.networks import own, visits
+from guesthouse.host.networks import outlet, own, visits
 from guesthouse.host.networks.facts import LocalNetworkFacts
 from guesthouse.host.networks.local import LocalNetworks, clean, open_networks
 from guesthouse.host.networks.namespace import Namespace
@@ -178,6 +181,31 @@ def test_what_is_in_run_stays_there(tmp_path: Path, has_names: bool) -> None:
     as_a_user(tmp_path, work, furnish)
 
 
+@pytest.mark.parametrize("program", ["slirp4none", "false"])
+def test_without_a_way_out_networks_stand_and_ports_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """Its program is not installed, or does not begin."""
+
+    async def work() -> None:
+        monkeypatch.setattr(outlet, "_PROGRAM", program)
+        made = a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24")
+        async with a_house_of_a_user() as house, open_networks(house) as networks:
+            found = {each.name: each for each in await LocalNetworkFacts(networks).check()}
+            assert {name: each.level for name, each in found.items()} == {
+                "networks": "ok", "groups": "ok", "way out": "warning",
+            }  # fmt: skip
+            assert program in found["way out"].found
+            assert "start the daemon again" in found["way out"].fix
+            await networks.apply(made.wanted)
+            made.port(1, forwards=(Forward(host_port=a_port(), guest_port=22),))
+            with pytest.raises(NoCapacity, match=program) as caught:
+                await networks.apply(made.wanted)
+            assert caught.value.hint == found["way out"].fix
+
+    as_a_user(tmp_path, work)
+
+
 def test_a_ground_that_was_lost_is_made_anew(tmp_path: Path) -> None:
     """As after somebody has killed its holder: name servers and the way out of the old one go."""
 
@@ -195,6 +223,33 @@ def test_a_ground_that_was_lost_is_made_anew(tmp_path: Path) -> None:
             async with open_networks(house) as networks:
                 await networks.apply(made.wanted)
                 assert await networks.differs(made.wanted) == []
+                assert len(processes(house)) == 3, "a holder, a name server, a way out"
+            await clean(house)
+            assert processes(house) == []
+
+    as_a_user(tmp_path, work)
+
+
+@pytest.mark.parametrize("point", ["named", "let out", "served"])
+def test_a_daemon_killed_in_the_middle_leaves_what_the_next_one_finishes(tmp_path: Path, point: str) -> None:
+    """At the moments at which the ground itself has changed; `test_network_deaths` has them all, on a host."""
+
+    async def work() -> None:
+        made = a_network(1, "lab", NetworkMode.NAT, "10.7.0.0/24")
+        made.port(1, forwards=(Forward(host_port=a_port(), guest_port=22),))
+        async with a_house_of_a_user() as house:
+            daemon = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.host.networkdaemon", str(house.home), "apply", point,
+                stdin=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )  # fmt: skip
+            await daemon.communicate(msgspec.json.encode(made.wanted))
+            assert daemon.returncode == -signal.SIGKILL
+            holder = _holder(house)
+            async with open_networks(house) as networks:
+                await networks.apply(made.wanted)
+                assert await networks.differs(made.wanted) == []
+                assert _holder(house) == holder
                 assert len(processes(house)) == 3, "a holder, a name server, a way out"
             await clean(house)
             assert processes(house) == []

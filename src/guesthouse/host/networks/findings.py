@@ -93,12 +93,12 @@ def what_lacks() -> Finding | None:
 
 
 _OUTLET = Finding("way out", OK, "by slirp4netns, as this user; no IPv6, no elastic addresses from outside")
-_NO_OUTLET = Finding(
-    "way out",
-    WARNING,
-    "not installed: slirp4netns; networks reach nobody outside, and have no forwarded ports",
-    "apt install slirp4netns, then start the daemon again",
-)
+
+
+def _no_outlet(ground: Ground) -> Finding:
+    reason = ground.closed.splitlines()[0]
+    found = f"networks reach nobody outside, and have no forwarded ports: {reason}"
+    return Finding("way out", WARNING, found, ground.opens)
 
 
 async def _networks(table: str, ground: Ground) -> list[Finding]:
@@ -120,7 +120,7 @@ async def _groups(table: str, ground: Ground) -> list[Finding]:
 
 async def _forwarding(table: str, ground: Ground) -> list[Finding]:
     if ground.is_own:
-        return [_OUTLET if ground.resolver() else _NO_OUTLET]
+        return [_OUTLET if not ground.closed else _no_outlet(ground)]
     forwards = read_sysctl(layout.FORWARDING) == "1"
     told = "this host forwards" if forwards else "not yet: a network that goes out switches net.ipv4.ip_forward on"
     found = [Finding("way out", OK, told)]
@@ -150,7 +150,7 @@ async def _droppers(table: str, ground: Ground) -> list[str]:
 
 
 async def _names(table: str, ground: Ground) -> list[Finding]:
-    if ground.is_own and not ground.resolver():
+    if ground.closed:
         return []  # without a way out there are no names of the outside either
     if path := ground.resolver():
         return [Finding("names", OK, f"networks ask the name servers in {path}")]

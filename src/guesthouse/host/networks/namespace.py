@@ -34,6 +34,8 @@ class Ground:
     names = FOLDER
     is_own = False
     """Whether it is the user's own, so that the host itself does not reach what is on it."""
+    closed = opens = ""
+    """Why there is no way between it and the world, and what mends that; empty where there is one."""
 
     def words(self, net: Path | None = None) -> tuple[str, ...]:
         """What comes before a program that is to run on it, or in the network namespace at `net`."""

@@ -37,6 +37,7 @@ _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": PROGRAMS}
 _TIMEOUT_S = 60.0
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 60.0  # before one that ended is started again
 _LOG_LIMIT_BYTES, _LOG_KEPT_BYTES = 1 << 20, 64 << 10
+_HINT = f"see why {_PROGRAM} does not begin, then start the daemon again"
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group
 
 
@@ -45,18 +46,17 @@ class Outlet:
 
     def __init__(self, folder: Path, holder: int) -> None:
         self._folder, self._holder = folder, holder
-        self._socket, self._log = folder / "outlet.sock", folder / "outlet.log"
+        # No longer than the path of the house's own socket, which was found short enough.
+        self._socket, self._log = folder / "out", folder / "out.log"
         self._process: Process | None = None
         self._wanted: frozenset[Forward] = frozenset()
         self._leading = asyncio.Lock()
 
-    @staticmethod
-    def is_possible() -> bool:
-        """Whether its program is installed."""
-        return shutil.which(_PROGRAM, path=PROGRAMS) is not None
-
     async def have(self) -> None:
-        """Have it at work; raises `ChildFailed` with its last words where it does not begin."""
+        """Have it at work; raises `Failed`, with what mends it or with its last words, where it does not begin."""
+        if shutil.which(_PROGRAM, path=PROGRAMS) is None:
+            hint = f"apt install {_PROGRAM}, then start the daemon again"
+            raise Failed(f"{_PROGRAM} is not installed", hint=hint)
         if self._process is None or self._process.ended.is_set():
             self._process = await self._find() or await self._start()
 
@@ -157,7 +157,8 @@ class Outlet:
             try:
                 if not await until_closed(ready, argv[0], _TIMEOUT_S):
                     await process.ended.wait()
-                    raise ChildFailed(argv, process.status or 0, read_end(self._log, 4096).decode(errors="replace"))
+                    said = read_end(self._log, _LOG_KEPT_BYTES).decode(errors="replace")
+                    raise ChildFailed(argv, process.status or 0, said, hint=_HINT)
             except BaseException:
                 process.kill()
                 raise

@@ -33,7 +33,7 @@ from guesthouse.host.networks import visits
 from guesthouse.host.networks.namespace import FOLDER, Ground, read_sysctl
 from guesthouse.host.networks.outlet import Outlet
 from guesthouse.host.networks.visits import NEW_MOUNTS, NEW_NET, NEW_USER, Envoy, Result
-from guesthouse.model.errors import Failed
+from guesthouse.model.errors import Failed, NoCapacity
 from guesthouse.model.house import House
 
 _LOG = logging.getLogger(__name__)
@@ -46,12 +46,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Own(Ground):
-    """The ground that the process `holder` holds, with its way out where there is one."""
+    """The ground that the process `holder` holds; it has a way out, or `closed` says why not."""
 
     is_own = True
 
-    def __init__(self, holder: Process, outlet: Outlet | None) -> None:
-        self.holder, self.outlet = holder, outlet
+    def __init__(self, holder: Process) -> None:
+        self.holder = holder
+        self.outlet: Outlet | None = None
         self._at = Path(f"/proc/{holder.pid}")
         self.names = self._at / "root" / FOLDER.relative_to("/")
         self._envoy = Envoy(self._go)
@@ -73,6 +74,9 @@ class Own(Ground):
     async def lead(self, forwards: frozenset[tuple[str, int]]) -> None:
         if self.outlet is not None:
             await self.outlet.lead(forwards)
+        elif forwards:
+            reason = f"no port of the host can lead to the networks: {self.closed}"
+            raise NoCapacity(reason, field="forwards", hint=self.opens)
 
     def has(self, pid: int) -> bool:
         spaces = (self._at / "ns" / "user", Path(f"/proc/{pid}/ns/user"))
@@ -117,11 +121,14 @@ async def open_own(house: House) -> Own:
     """
     lock = house.networks / "holder"
     holder = find(lock) or _hold(lock, house.networks / "run")
-    own = Own(holder, Outlet(house.networks, holder.pid) if Outlet.is_possible() else None)
+    own, outlet = Own(holder), Outlet(house.networks, holder.pid)
     try:
         await own.run("ip", "link", "set", "lo", "up")
-        if own.outlet is not None:
-            await own.outlet.have()
+        try:
+            await outlet.have()
+            own.outlet = outlet
+        except Failed as error:
+            own.closed, own.opens = str(error), error.hint
     except BaseException:
         own.forget()
         raise
