@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from tests.firewall.frames import ALL, ARP, IPV4, IPV6, REQUEST, arp, frame, mac_bytes, udp
 from tests.firewall.wanted import a_port
 from tests.host.children import run_as
@@ -176,4 +177,4 @@ def a_tap(name: str) -> int:
 
 
 def _with(wanted: NetworkWanted, ports: Iterable[PortWanted]) -> NetworkWanted:
-    return NetworkWanted(network=wanted.network, subnets=wanted.subnets, ports=tuple(ports), groups=wanted.groups)
+    return msgspec.structs.replace(wanted, ports=tuple(ports))

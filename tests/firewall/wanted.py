@@ -65,7 +65,7 @@ def a_port(
         mac=f"52:54:00:00:{number // 256:02x}:{number % 256:02x}",
         number=number,
         address=str(ip_network(subnet.cidr)[number + 10]),
-        address6=str(ip_network(subnet.cidr6)[number + 16]),
+        address6=str(ip_network(subnet.cidr6)[number + 16]) if subnet.cidr6 else "",
         groups=tuple(groups),
         guarded=guarded,
         forwards=forwards,
@@ -101,6 +101,7 @@ def a_network(
     *,
     number: int = 1,
     subnets: Iterable[Subnet] | None = None,
+    connections: int = 0,
 ) -> NetworkWanted:
     network = Network(
         id=an_id(number), project=PROJECT, name=f"network-{number}", mode=NetworkMode(mode), number=number, ipv6=True
@@ -110,4 +111,5 @@ def a_network(
         subnets=tuple((a_subnet(),) if subnets is None else subnets),
         ports=tuple(ports),
         groups=tuple(groups),
+        connections=connections,
     )

@@ -33,7 +33,11 @@ DATABASE = a_group(
 )
 SECOND = a_subnet(2, "10.0.1.0/24", "fd00:2::/64")
 NETWORKS = {
-    "nat": a_network("nat", [a_port(1, forwards=(Forward(guest_port=22, host_port=2222),)), a_port(2, guarded=False)]),
+    "nat": a_network(
+        "nat",
+        [a_port(1, forwards=(Forward(guest_port=22, host_port=2222),)), a_port(2, guarded=False)],
+        connections=16384,
+    ),
     "host-only": a_network("host-only", [a_port(1)], number=2),
     "private": a_network(
         "private",

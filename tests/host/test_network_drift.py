@@ -28,6 +28,7 @@ from tests.host.nets import (
 from tests.patience import PATIENCE_S
 
 from guesthouse.host import fence
+from guesthouse.host.networks import record
 from guesthouse.host.networks.local import LocalNetworks, open_networks
 from guesthouse.host.networks.namespace import Namespace
 from guesthouse.model.network import NetworkMode
@@ -151,6 +152,20 @@ def test_to_apply_again_changes_nothing(tmp_path: Path) -> None:
             await networks.apply(made.wanted)
             assert (await _state(namespace), name_servers()) == (before, servers)
             await live(flows)
+
+    on_a_host(tmp_path, look)
+
+
+def test_what_was_just_applied_for_another_costs_nothing(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with a_house_with_networks() as (house, networks), two_machines(networks) as (made, _):
+            kept = record.folder_of(house, NETWORK) / "wanted.json"
+            before = kept.stat()
+            await asyncio.gather(*(networks.apply(made.wanted) for _ in range(3)))
+            assert kept.stat() == before, "it was written again"
+            made.port(3)
+            await networks.apply(made.wanted)
+            assert kept.stat() != before
 
     on_a_host(tmp_path, look)
 

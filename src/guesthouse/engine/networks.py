@@ -2,8 +2,9 @@
 
 Rules
 -----
-1. What changed is applied by the operation that changed it (`engine.works`). Here is what nobody asked for: another
-   program took something away, the host was started anew, a machine came or went.
+1. What changed is applied by the operation that changed it: of the network (`engine.works`), or of a machine that runs,
+   by a step of its own. Here it is noted that it was, and here is what nobody asked for: another program took something
+   away, the host was started anew, a machine came or went. Whoever is second finds that all is done.
 2. A network is looked at when the daemon starts, and whenever the host tells that it may be other than it was applied.
 3. What cannot be mended now is tried again after a while; why not is told once.
 """

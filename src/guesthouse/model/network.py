@@ -7,11 +7,13 @@ Rules
    ========== ================== ================== =================== ================
    mode       machine to outside outside to machine machine and machine machine and host
    ========== ================== ================== =================== ================
-   nat        yes                forwarded ports    yes                 yes
+   nat        yes                by what is opened  yes                 yes
    bridge     yes                yes                yes                 yes
    host-only  no                 no                 yes                 yes
    private    by its groups      elastic addresses  by its groups       no
    ========== ================== ================== =================== ================
+
+   A machine on a ``nat`` network opens single ports by forwards, or all that its groups let in by an elastic address.
 
 2. ``nat`` and ``host-only`` networks have one subnet, ``private`` ones any number, ``bridge`` ones none: there somebody
    else gives the addresses.
@@ -185,13 +187,14 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PortWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A port, and its elastic address.
+    """A port, its elastic address, and the name of its `project` where that is not the network's own.
 
     A `Forward` on a network of ours is a port of all addresses of the host.
     """
 
     port: Port
     elastic: str = ""
+    project: str = ""
 
     @property
     def machine(self) -> str:
@@ -204,9 +207,13 @@ class PortWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a host needs to know of a network: what its links, rules, leases and names are made of."""
+    """All that a host needs to know of a network: what its links, rules, leases and names are made of.
+
+    `connections` is how many a port may have begun at a time, 0 for any number; the host itself decides on it.
+    """
 
     network: Network
     subnets: tuple[Subnet, ...] = ()
     ports: tuple[PortWanted, ...] = ()
     groups: tuple[Group, ...] = ()
+    connections: int = 0

@@ -10,8 +10,10 @@ Rules
 3. What belongs to a connection that was let through passes, and what tells of its failure.
 4. Neighbour discovery and multicast listening pass: the guards have judged them. So do DHCP, DNS, the metadata service
    and pings of the gateway: without them a machine is nothing.
+5. A port begins so many connections, and no more until one of them has ended: the kernel's table of them is
+   everybody's. All that it sends is counted, what is for the gateway too. What others begin is theirs.
 
-Source: nft(8); the kernel does not track neighbour discovery (net/ipv6/netfilter, nf_conntrack_icmpv6).
+Source: nft(8) on connlimit; the kernel does not track neighbour discovery (net/ipv6/netfilter, nf_conntrack_icmpv6).
 """
 
 from __future__ import annotations
@@ -41,10 +43,18 @@ STORES = (
     Store(TABLE, "map", "arriving", "type mark : verdict"),
     Store(TABLE, "map", "ingress4", "type ipv4_addr : verdict"),
     Store(TABLE, "map", "ingress6", "type ipv6_addr : verdict"),
+    Store(TABLE, "set", "connections", "type mark; size 65535; flags dynamic"),
 )
-LEAVING = (KNOWN, *NEIGHBOURS, "jump services", "meta mark vmap @egress")
 ARRIVING_HERE = ("meta mark vmap @arriving",)
 THROUGH_THE_GATEWAY = ("ip daddr vmap @ingress4", "ip6 daddr vmap @ingress6")
+
+
+def leaving(connections: int) -> tuple[str, ...]:
+    """What is judged of what a machine sends; `connections` is how many a port may have begun, 0 for any number."""
+    # Confirmed is what has passed once: a flow without an answer stays new, and is not to be counted again.
+    first = "meta mark != 0 ct state new ct status & confirmed == 0"
+    count = f"{first} add @connections {{ meta mark ct count over {connections} }} drop"
+    return (KNOWN, *NEIGHBOURS, *((count,) if connections else ()), "jump services", "meta mark vmap @egress")
 
 
 def of_group(group: Group, known: frozenset[str]) -> Part:

@@ -73,12 +73,17 @@ def change(before: NetworkWanted, after: NetworkWanted, tag: str) -> str:
     Ports and groups that are the same in both cost next to nothing; where the network or its subnets differ, all is
     written.
     """
-    if (before.network.mode, before.subnets) != (after.network.mode, after.subnets):
+    if _foundation(before) != _foundation(after):
         return inside(after, tag)
     old, new = _sources(before), _sources(after)
     gone = [_part(source) for key, source in old.items() if new.get(key) != source]
     come = [_part(source) for key, source in new.items() if old.get(key) != source]
     return ruleset.difference(gone, come)
+
+
+def _foundation(wanted: NetworkWanted) -> tuple[object, ...]:
+    """What the chains are made of that a hook enters."""
+    return wanted.network.mode, wanted.subnets, wanted.connections
 
 
 class _Source(NamedTuple):
@@ -142,7 +147,9 @@ def _base(wanted: NetworkWanted, tag: str) -> Part:
     ends = links.transit(tag, wanted.network.number)
     chains = (
         Chain(TABLE, "services", _SERVICES),
-        Chain(TABLE, "prerouting", groups.LEAVING, _hook("filter", "prerouting", "mangle", "accept")),
+        Chain(
+            TABLE, "prerouting", groups.leaving(wanted.connections), _hook("filter", "prerouting", "mangle", "accept")
+        ),
         Chain(TABLE, "input", tuple(_input(mode)), _hook("filter", "input", "filter", "drop")),
         Chain(TABLE, "forward", tuple(_forward(mode, ends)), _hook("filter", "forward", "filter", "drop")),
         Chain(TABLE, "dstnat", tuple(_dstnat(mode, ends)), _hook("nat", "prerouting", "dstnat", "accept")),

@@ -18,13 +18,15 @@ from typing import Any
 import msgspec
 
 from guesthouse.host.machines.process import PROGRAMS
-from guesthouse.host.networks import layout, selftest, taps
+from guesthouse.host.networks import layout, limits, selftest, taps
 from guesthouse.host.networks.namespace import FOLDER, HOST, Ground, Namespace, read_sysctl
 from guesthouse.model.errors import GuesthouseError
 from guesthouse.ports import Finding
 
 OK, WARNING = "ok", "warning"
 _USER_MODE = "machines have user-mode networks alone"
+_EXCEPTIONS = 'nft insert rule {0} iifname "gh*" accept; nft insert rule {0} oifname "gh*" accept'
+_FULL_PERCENT = 80
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ async def _forwarding(table: str, ground: Ground) -> list[Finding]:
     found = [Finding("way out", OK, told)]
     droppers = await _droppers(table, ground)
     if droppers:
-        exceptions = 'nft insert rule {0} iifname "gh*" accept; nft insert rule {0} oifname "gh*" accept'
-        reason = f"{', '.join(droppers)} drops what it does not know, and with it all that networks send"
-        found = [Finding("way out", WARNING, reason, exceptions.format(droppers[0]))]
+        reason = f"{', '.join(droppers)} drops what machines send beyond this host, and what is sent to them"
+        mends = "; ".join(_EXCEPTIONS.format(chain) for chain in droppers)
+        found = [Finding("way out", WARNING, reason, mends)]
     if read_sysctl(layout.FORWARDING6) == "0":
         reason = "this host does not forward IPv6: networks with IPv6 reach nobody outside by it"
         mends = "sysctl net.ipv6.conf.all.forwarding=1, and accept_ra=2 on links that learn their way out"
@@ -158,4 +160,22 @@ async def _names(table: str, ground: Ground) -> list[Finding]:
     return [Finding("names", WARNING, found, "name one in /etc/resolv.conf that is not at a loopback address")]
 
 
-_CHECKS: Sequence[Callable[[str, Ground], Awaitable[list[Finding]]]] = (_networks, _groups, _forwarding, _names)
+async def _connections(table: str, ground: Ground) -> list[Finding]:
+    most, now = (int(read_sysctl(f"net/netfilter/nf_conntrack_{name}") or 0) for name in ("max", "count"))
+    if not most:
+        return [Finding("connections", OK, "this host remembers any number of them, of each NIC too")]
+    found = f"this host remembers {now} of {most} at most; a NIC may begin {limits.connections()}"
+    if now * 100 < most * _FULL_PERCENT:
+        return [Finding("connections", OK, found)]
+    return [
+        Finding("connections", WARNING, f"{found}: new ones will soon fail", "raise net.netfilter.nf_conntrack_max")
+    ]
+
+
+_CHECKS: Sequence[Callable[[str, Ground], Awaitable[list[Finding]]]] = (
+    _networks,
+    _groups,
+    _forwarding,
+    _connections,
+    _names,
+)

@@ -16,6 +16,7 @@ from guesthouse.formats.dnsmasq import Lease
 from guesthouse.host.feed import Feed
 from guesthouse.host.networks import findings, nameserver, own, record, selftest, taps
 from guesthouse.host.networks.hostside import HostSide
+from guesthouse.host.networks.limits import limited
 from guesthouse.host.networks.metadata import Listening
 from guesthouse.host.networks.namespace import HOST, Ground, Namespace
 from guesthouse.host.networks.site import Site
@@ -67,6 +68,7 @@ class LocalNetworks:
         """
         self._refuse_unless_allowed()
         _refuse_cable(wanted, self.host.ground)
+        wanted = limited(wanted)
         if dnsmasq.is_served(wanted.network):
             nameserver.refuse_where_none_can_run()
         site = self._site(wanted.network)
@@ -85,7 +87,7 @@ class LocalNetworks:
         """What of the network is not as it is wanted, in words; nothing when it is."""
         site = self._site(wanted.network)
         async with site.lock:
-            return await site.differs(wanted)
+            return await site.differs(limited(wanted))
 
     async def remove(self, network: Network) -> None:
         """Have no such network any more; there is none is as good."""

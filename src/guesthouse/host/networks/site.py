@@ -5,7 +5,8 @@ Rules
 1. `POINTS` lie between the steps of making one, `REMOVAL_POINTS` between those of removing one; a test ends the daemon
    at each of them.
 2. Where nothing but ports and groups differs from what was applied last, and nobody has told of a change by others,
-   only rules and files are written: a NIC must not cost a look at a thousand others.
+   only rules and files are written: a NIC must not cost a look at a thousand others. Where nothing differs at all
+   somebody else has just had it applied, and nothing is done.
 3. Elastic addresses are no longer answered for before the route to them goes: by the route we know that they are ours.
 """
 
@@ -67,6 +68,8 @@ class Site:
 
     async def apply(self, wanted: NetworkWanted) -> None:
         """Have it as it is wanted. The caller holds `lock`."""
+        if self._stands(wanted):
+            return
         before, generation = (self.record.wanted, self.record.generation) if self.record else (None, -1)
         if not self.suspect and before is not None and _only_ports_differ(before, wanted):
             await self._change_ports(before, wanted)
@@ -95,6 +98,14 @@ class Site:
         self._remember(Record(wanted, self._mtu, generation))
         self.suspect = False
         self._reached("remembered")
+
+    def _stands(self, wanted: NetworkWanted) -> bool:
+        """Whether just this was applied, whole, and nobody has told of a change since."""
+        kept = self.record
+        if self.suspect or kept is None or kept.generation < 0:
+            return False
+        same = kept.wanted.network.generation == wanted.network.generation and _is_same(kept.wanted, wanted)
+        return same and (self.server.runs() or not dnsmasq.is_served(wanted.network))
 
     async def differs(self, wanted: NetworkWanted) -> list[str]:
         """What is not as it is wanted, in words. The caller holds `lock`."""
@@ -263,13 +274,13 @@ def _is_same(one: NetworkWanted, other: NetworkWanted) -> bool:
 
 
 def _rest(wanted: NetworkWanted) -> tuple[object, ...]:
-    return wanted.subnets, wanted.ports, wanted.groups
+    return wanted.subnets, wanted.ports, wanted.groups, wanted.connections
 
 
 def _only_ports_differ(before: NetworkWanted, wanted: NetworkWanted) -> bool:
     """Whether nothing differs but ports and groups, and nothing of them that the host itself has."""
     same = _essence(before.network) == _essence(wanted.network) and before.subnets == wanted.subnets
-    return same and _outer(before) == _outer(wanted)
+    return same and before.connections == wanted.connections and _outer(before) == _outer(wanted)
 
 
 def _outer(wanted: NetworkWanted) -> list[tuple[object, ...]]:
