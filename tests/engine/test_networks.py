@@ -9,12 +9,14 @@ from tests.hosts import NO_NETWORKS, FakeHost
 
 from guesthouse.engine import intents
 from guesthouse.engine import network_intents as asked
+from guesthouse.engine.register import MachineRegister
 from guesthouse.model.errors import (
     Conflict,
     NoCapacity,
     NotFound,
     QuotaExceeded,
 )
+from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Direction, NetworkMode, NetworkState
 from guesthouse.ports import HostAddresses, Lease, Store
 
@@ -173,6 +175,25 @@ async def test_two_tenants_networks_of_one_name_have_two_domains_where_the_host_
         domains = [(await shown(engine, each)).network.domain for each in (asker, other)]
         assert domains == ["lan.guest.internal", "lan-2.guest.internal"]
         assert (await shown(engine, other)).subnets[0].cidr == "10.100.1.0/24"
+
+
+async def test_machines_of_one_name_on_a_shared_network_have_names_of_their_own(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host) as (engine, asker):
+        await with_image(engine, asker)
+        async with store.write() as tx:
+            (image,) = await tx.images.select()
+            await tx.images.update(image.id, {}, public=True)
+        await do(engine, asker, create("home", NAT, shared=True))
+        other = await tenant(engine, asker)
+        for each in (asker, other):
+            await do(engine, each, launch(nics=(NicSpec(network="home"),)))
+        network = (await shown(engine, asker, "home")).network
+        ports = host.networks.made[network.id].ports
+        assert [(each.machine, each.project) for each in ports] == [("web", ""), ("web", "shop")]
+        register = MachineRegister(store, engine.changes, host.keys)  # type: ignore[arg-type]
+        told = [await register.who(network.id, each.port.address) for each in ports]
+        assert [each.hostname for each in told if each] == ["web.home.guest.internal", "web.shop.home.guest.internal"]
 
 
 async def test_quotas_count_networks_and_elastic_addresses(store: Store) -> None:

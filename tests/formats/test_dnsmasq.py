@@ -62,6 +62,18 @@ def test_the_files_of_ports() -> None:
     assert addresses_of(port_files(made.wanted)[1].addresses) == {"10.0.0.11", "fd00:1::b"}
 
 
+def test_a_machine_of_another_project_has_a_name_of_its_own_alone() -> None:
+    made = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24", "fd00:1::/64")
+    stranger = replace(made.port(1), project="shop")
+    made.ports = [stranger]
+    assert port_files(made.wanted) == {
+        1: PortFiles(
+            "52:54:01:00:00:01,10.0.0.11,[fd00:1::b]\n",
+            "10.0.0.11 nat-1.shop.nat.guest.internal\nfd00:1::b nat-1.shop.nat.guest.internal\n",
+        )
+    }
+
+
 def test_leases_are_read_as_far_as_they_are_whole() -> None:
     assert read_leases(LEASES) == [
         Lease("10.0.0.11", 1700000000.0, "52:54:00:00:00:01"),

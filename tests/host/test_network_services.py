@@ -169,6 +169,29 @@ def test_whom_we_do_not_know_gets_no_address_and_no_name(tmp_path: Path) -> None
     on_a_host(tmp_path, look)
 
 
+def test_a_strangers_machine_does_not_take_a_name(tmp_path: Path) -> None:
+    """On a shared network each project's names are its own, also after a lease."""
+
+    async def look() -> None:
+        nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24")
+        async with outside(), a_house_with_networks() as (_, networks):
+            first, second = nat.port(1), nat.port(2)
+            own = await a_machine(networks, nat, first)
+            stranger = await a_machine(networks, nat, second)
+            named = msgspec.structs.replace(second.port, name="nat-1")
+            nat.ports[1] = msgspec.structs.replace(second, port=named, project="shop")
+            await networks.apply(nat.wanted)
+            assert await lease(stranger, second.port.mac, {12: b"nat-1"}) == "10.0.0.12"
+            for name, address in (
+                ("nat-1", "10.0.0.11"),
+                ("nat-1.nat.guest.internal", "10.0.0.11"),
+                ("nat-1.shop.nat.guest.internal", "10.0.0.12"),
+            ):
+                assert await resolve(own, "10.0.0.1", name) == [socket.inet_aton(address)]
+
+    on_a_host(tmp_path, look)
+
+
 def test_who_is_removed_is_gone_at_once_and_the_next_has_the_address(tmp_path: Path) -> None:
     async def look() -> None:
         nat = a_network(1, "nat", NetworkMode.NAT, "10.0.0.0/24")

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from guesthouse.catalog import places as catalog
+from guesthouse.engine.wanted import domain_of
 from guesthouse.model.machine import Bus, Machine
 from guesthouse.model.metadata import Asked, AskedDisk, AskedGroup, AskedKey, AskedNic
 from guesthouse.model.network import Network, Port
@@ -66,7 +67,7 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
         memory_mib=spec.memory_mib,
         architecture=image.architecture if image else "x86_64",
         login=(image.user if image else "") or "root",
-        domain=next((network.domain for network in networks.values() if network.domain), ""),
+        domain=next((domain_of(each, project) for each in networks.values() if project and each.domain), ""),
         zone=ZONE,
         region=REGION,
         user_data=spec.user_data_bytes,

@@ -11,6 +11,8 @@ Rules
    that one has gone, dnsmasq learns by SIGHUP.
 5. A host-only network names no router, only the way to the metadata: a machine with a second NIC leaves by that one.
 6. Names of the network's own domain are never asked of others; others are asked where the network goes out.
+7. A name is one project's: machines of the network's own are NAME.DOMAIN and NAME, those of another one are
+   NAME.PROJECT.DOMAIN alone. Nobody can have a stranger's name by calling his machine the same.
 
 Source: dnsmasq(8); RFC 2132 (3 router, 26 MTU), RFC 3442 (121 routes); dnsmasq's src/lease.c.
 """
@@ -102,13 +104,17 @@ def _subnet(network: Network, subnet: Subnet, bridge: str, mtu: int) -> Iterator
 
 
 def port_files(wanted: NetworkWanted) -> dict[int, PortFiles]:
-    """The files of all ports, by number; a machine's further ports have addresses, but not the name, from DHCP."""
+    """The files of all ports, by number.
+
+    From DHCP a machine's further ports have addresses, but not the name; nor have those of other projects, for dnsmasq
+    makes names of the network itself of all that it gives.
+    """
     first: dict[str, int] = {}
     for asked in wanted.ports:
         first[asked.port.machine] = min(asked.port.number, first.get(asked.port.machine, asked.port.number))
     return {
         (port := asked.port).number: PortFiles(
-            _address_line(port, asked.machine if first[port.machine] == port.number else ""),
+            _address_line(port, asked.machine if first[port.machine] == port.number and not asked.project else ""),
             _name_lines(wanted.network, asked),
         )
         for asked in wanted.ports
@@ -122,7 +128,9 @@ def _address_line(port: Port, name: str) -> str:
 
 def _name_lines(network: Network, asked: PortWanted) -> str:
     names = f"{asked.machine}.{network.domain} {asked.machine}" if network.domain else asked.machine
-    return "".join(f"{address} {names}\n" for address in (asked.port.address, asked.port.address6) if address)
+    if asked.project:
+        names = f"{asked.machine}.{asked.project}.{network.domain}" if network.domain else ""
+    return "".join(f"{address} {names}\n" for address in (asked.port.address, asked.port.address6) if address and names)
 
 
 def read_leases(text: str) -> list[Lease]:
