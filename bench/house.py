@@ -101,11 +101,11 @@ def packages() -> Path:
 
 
 @contextmanager
-def a_daemon(house: House) -> Iterator[Daemon]:
-    """The daemon of a house, ready; it ends with the block, its machines do not."""
+def a_daemon(house: House, *more: str) -> Iterator[Daemon]:
+    """The daemon of a house, ready; it ends with the block, its machines do not. `more` are words of its command."""
     with a_ready_socket() as (address, ready), (house.home / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
-            (str(GUEST), "serve", "--no-networks"),
+            (str(GUEST), "serve", *(more or ("--no-networks",))),
             env=environment(house) | {"NOTIFY_SOCKET": address},
             stdout=log,
             stderr=log,
