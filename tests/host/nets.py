@@ -91,6 +91,16 @@ async def outside() -> AsyncIterator[Namespace]:
         await there.remove()
 
 
+def bridge_the_uplink() -> None:
+    """As somebody sets up a host whose machines are to be on its own network."""
+    ip("link", "add", "lan0", "type", "bridge", "forward_delay", "0")
+    ip("address", "delete", f"{HOST}/24", "dev", "wan0")
+    ip("link", "set", "wan0", "master", "lan0")
+    ip("address", "add", f"{HOST}/24", "dev", "lan0")
+    ip("link", "set", "lan0", "mtu", "1450", "up")
+    ip("route", "add", "default", "via", OUTSIDE)
+
+
 @dataclass
 class Made:
     """A network as it grows in a test."""

@@ -20,6 +20,7 @@ from tests.host.nets import (
     a_machine,
     a_network,
     ask,
+    bridge_the_uplink,
     ip,
     left,
     listener,
@@ -93,7 +94,7 @@ def test_who_reaches_whom(strict: str, tmp_path: Path) -> None:
             for number in numbers:
                 made.port(number)
         async with outside() as there, a_house_with_networks() as (_, networks):
-            _bridge_the_uplink()
+            bridge_the_uplink()
             machines = {"outside": there, "host": None}
             for made in (nat, only, one, two, wire):
                 for asked in made.ports:
@@ -164,16 +165,6 @@ async def _wrong(matrix: Iterable[Row], machines: Mapping[str, Namespace | None]
         for row, answer in zip(matrix, told, strict=True)
         if not (answer.startswith(row[3]) if row[3] else answer == NO)
     ]
-
-
-def _bridge_the_uplink() -> None:
-    """As somebody sets up a host whose machines are to be on its own network."""
-    ip("link", "add", "lan0", "type", "bridge", "forward_delay", "0")
-    ip("address", "delete", f"{HOST}/24", "dev", "wan0")
-    ip("link", "set", "wan0", "master", "lan0")
-    ip("address", "add", f"{HOST}/24", "dev", "lan0")
-    ip("link", "set", "lan0", "mtu", "1450", "up")
-    ip("route", "add", "default", "via", OUTSIDE)
 
 
 def test_networks_that_are_made_at_the_same_time_do_not_lose_each_other(tmp_path: Path) -> None:
