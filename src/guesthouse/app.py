@@ -75,7 +75,13 @@ def serve(house: House, values: Mapping[str, Any]) -> None:
 
 def clean_networks(house: House) -> list[str]:
     """Remove the networks of a house that has no daemon from this box, and say what there was; raises `Conflict`."""
-    with locked(house):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(house))
+        except Conflict as error:
+            said = f"{error}: its networks are in use"
+            hint = "stop it first (`systemctl stop guesthouse`, or end the process); machines run on meanwhile"
+            raise Conflict(said, subject=error.subject, hint=hint) from error
         return asyncio.run(clean(house))
 
 

@@ -137,7 +137,8 @@ def test_a_check_finds_all_well_and_leaves_nothing(tmp_path: Path) -> None:
         async with outside():
             found = {each.name: each for each in await findings.check(TABLE)}
             assert {name: each.level for name, each in found.items()} == {
-                "networks": "ok", "groups": "ok", "way out": "ok", "way out by IPv6": "warning", "names": "ok",
+                "networks": "ok", "groups": "ok", "way out": "ok", "way out by IPv6": "warning",
+                "connections": "ok", "names": "ok",
             }  # fmt: skip
             assert ip("netns").split() == ["outside", "(id:", "0)"]
 
@@ -146,14 +147,33 @@ def test_a_check_finds_all_well_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_check_names_who_drops_what_networks_send(tmp_path: Path) -> None:
     async def look() -> None:
-        docker = "table ip filter { chain FORWARD { type filter hook forward priority filter; policy drop;\n}\n}"
-        subprocess.run(("nft", docker), check=True)
+        others = ("ip filter", "FORWARD"), ("inet firewalld", "filter_FORWARD")
+        for table, chain in others:
+            hook = "type filter hook forward priority filter; policy drop;"
+            subprocess.run(("nft", f"table {table} {{ chain {chain} {{ {hook}\n}}\n}}"), check=True)
         way_out = next(each for each in await findings.check(TABLE) if each.name == "way out")
-        assert (way_out.level, "ip filter FORWARD drops" in way_out.found) == ("warning", True)
-        for line in way_out.fix.split("; "):
-            subprocess.run(("nft", *line.split()[1:]), check=True)
+        assert way_out.level == "warning"
+        assert "in ip filter FORWARD and inet firewalld filter_FORWARD" in way_out.found
+        subprocess.run(way_out.fix, shell=True, check=True)
+        for table, chain in others:
+            listed = subprocess.run(("nft", "list", "chain", *table.split(), chain), check=True, capture_output=True)
+            assert listed.stdout.count(b'"gh*" accept') == 2
 
     on_a_host(tmp_path, look)
+
+
+@pytest.mark.parametrize(
+    ("most", "now", "level", "fix"),
+    [
+        (1000, 799, "ok", ""),
+        (1000, 800, "warning", "sysctl net.netfilter.nf_conntrack_max=2000"),
+        (0, 800, "ok", ""),
+    ],
+)
+def test_a_check_tells_how_full_the_table_of_connections_is(most: int, now: int, level: str, fix: str) -> None:
+    found = findings.connections(most, now)
+    assert (found.level, found.fix) == (level, fix)
+    assert (f"{now} of the {most}" in found.found, "a NIC may begin 63" in found.found) == (most > 0, most > 0)
 
 
 @pytest.mark.parametrize("prepare", [lose_net_admin, become_nobody])

@@ -56,9 +56,9 @@ def test_networks_as_people_type_them(tmp_path: Path, micro_image: BuiltImage) -
                 assert f"gh{tag}-2" not in left()
                 assert "has a daemon already" in await guest(house, "host", "clean", "--yes", code=4)
             assert f"gh{tag}-1" in left()
-            assert f"removed gh{tag}-1" in await guest(house, "host", "clean", "--yes")
+            assert f"removed default (gh{tag}-1)" in await guest(house, "host", "clean", "--yes")
             assert left() == []
-            assert "there was none" in await guest(house, "host", "clean", "--yes")
+            assert "had no networks" in await guest(house, "host", "clean", "--yes")
 
     on_a_host(tmp_path, look)
 

@@ -13,6 +13,7 @@ from guesthouse.model.errors import KINDS
 
 _WIDTH = 80
 _GAP = "  "
+_NONE = "nothing: this house had no networks on this host"
 
 
 def check(context: Context, row: Command, values: Values) -> int:
@@ -31,7 +32,7 @@ def clean(context: Context, row: Command, values: Values) -> int:
     perform.confirm(context, row, {**values, "house": context.house.home})
     # By name: the composition root stands above this floor.
     removed = importlib.import_module("guesthouse.app").clean_networks(context.house)
-    context.confirm({"removed": removed}, row.done.format(removed=", ".join(removed) or "nothing: there was none"))
+    context.confirm({"removed": removed}, row.done.format(removed=", ".join(removed) or _NONE))
     return 0
 
 

@@ -25,6 +25,7 @@ from guesthouse.ports import Finding
 
 OK, WARNING = "ok", "warning"
 _USER_MODE = "machines have user-mode networks alone"
+_NOT_FOR_EVER = "  # until that program starts anew: its own configuration should have it too"
 _EXCEPTIONS = 'nft insert rule {0} iifname "gh*" accept; nft insert rule {0} oifname "gh*" accept'
 _FULL_PERCENT = 80
 
@@ -115,7 +116,7 @@ async def _groups(table: str, ground: Ground) -> list[Finding]:
     except (GuesthouseError, OSError) as error:
         return [Finding("groups", WARNING, f"it cannot be tried whether they hold: {error}", "see whether `nft` works")]
     if not passed:
-        return [Finding("groups", OK, "rules that remember connections hold on bridges: tried with frames")]
+        return [Finding("groups", OK, "their rules hold: tried with frames on a bridge made for that")]
     found = f"refused, for they would not hold: {passed} passed a bridge against its rules"
     return [Finding("groups", WARNING, found, "load the kernel module br_netfilter")]
 
@@ -128,12 +129,13 @@ async def _forwarding(table: str, ground: Ground) -> list[Finding]:
     found = [Finding("way out", OK, told)]
     droppers = await _droppers(table, ground)
     if droppers:
-        reason = f"{', '.join(droppers)} drops what machines send beyond this host, and what is sent to them"
-        mends = "; ".join(_EXCEPTIONS.format(chain) for chain in droppers)
+        reason = f"other programs drop what machines send beyond this host, in {' and '.join(droppers)}"
+        mends = "; ".join(_EXCEPTIONS.format(chain) for chain in droppers) + _NOT_FOR_EVER
         found = [Finding("way out", WARNING, reason, mends)]
     if read_sysctl(layout.FORWARDING6) == "0":
-        reason = "this host does not forward IPv6: networks with IPv6 reach nobody outside by it"
-        mends = "sysctl net.ipv6.conf.all.forwarding=1, and accept_ra=2 on links that learn their way out"
+        reason = "this host does not forward IPv6: networks that have it reach nobody outside by it"
+        # In this order: a host that forwards forgets what routers have told it, where it is not to listen to them.
+        mends = "sysctl net.ipv6.conf.LINK.accept_ra=2 net.ipv6.conf.all.forwarding=1  # LINK: the host's way out"
         found.append(Finding("way out by IPv6", WARNING, reason, mends))
     return found
 
@@ -161,15 +163,19 @@ async def _names(table: str, ground: Ground) -> list[Finding]:
 
 
 async def _connections(table: str, ground: Ground) -> list[Finding]:
-    most, now = (int(read_sysctl(f"net/netfilter/nf_conntrack_{name}") or 0) for name in ("max", "count"))
+    most, now = (int(read_sysctl(name) or 0) for name in (limits.TABLE_SIZE, limits.TABLE_FILL))
+    return [connections(most, now)]
+
+
+def connections(most: int, now: int) -> Finding:
+    """How this host's table of connections stands, of which it has `now`; `most` is 0 where it may grow without end."""
     if not most:
-        return [Finding("connections", OK, "this host remembers any number of them, of each NIC too")]
-    found = f"this host remembers {now} of {most} at most; a NIC may begin {limits.connections()}"
+        return Finding("connections", OK, "this host remembers any number of them; a NIC may begin any number")
+    told = f"{now} of the {most} that this host can remember; a NIC may begin {limits.connections(most)} at a time"
     if now * 100 < most * _FULL_PERCENT:
-        return [Finding("connections", OK, found)]
-    return [
-        Finding("connections", WARNING, f"{found}: new ones will soon fail", "raise net.netfilter.nf_conntrack_max")
-    ]
+        return Finding("connections", OK, told)
+    mends = f"sysctl net.netfilter.nf_conntrack_max={2 * most}"
+    return Finding("connections", WARNING, f"{told}: new ones will soon fail", mends)
 
 
 _CHECKS: Sequence[Callable[[str, Ground], Awaitable[list[Finding]]]] = (

@@ -11,15 +11,15 @@ import msgspec
 from guesthouse.host.networks.namespace import read_sysctl
 from guesthouse.model.network import NetworkWanted
 
-TABLE_SIZE = "net/netfilter/nf_conntrack_max"
+TABLE_SIZE, TABLE_FILL = "net/netfilter/nf_conntrack_max", "net/netfilter/nf_conntrack_count"
 _USUAL, _PART = 262144, 16
 
 
-def connections() -> int:
-    """How many; 0, any number, where the table may grow without end."""
-    return -(-int(read_sysctl(TABLE_SIZE) or _USUAL) // _PART)
+def connections(table_size: int) -> int:
+    """How many, where a table has this size; 0, any number, where it may grow without end."""
+    return -(-table_size // _PART)
 
 
 def limited(wanted: NetworkWanted) -> NetworkWanted:
     """The network with the limit that this host has."""
-    return msgspec.structs.replace(wanted, connections=connections())
+    return msgspec.structs.replace(wanted, connections=connections(int(read_sysctl(TABLE_SIZE) or _USUAL)))

@@ -286,7 +286,7 @@ async def _ground(house: House) -> tuple[Ground, Finding | None]:
 
 
 async def clean(house: House) -> list[str]:
-    """Remove every network of a house, whatever is known of them, and say what was there; nobody has them open.
+    """Remove every network of a house, whatever is known of them, and name what was there; nobody has them open.
 
     What is found by its name alone, of a house whose folder was lost, goes too.
     """
@@ -306,7 +306,12 @@ async def clean(house: House) -> list[str]:
     if await networks.host.has_table():
         await networks.host.guard()
     await ground.end()
-    return [links.namespace(networks.host.tag, number) for number in numbers]
+    return [_named(known.get(number), links.namespace(networks.host.tag, number)) for number in numbers]
+
+
+def _named(network: Network | None, namespace: str) -> str:
+    """A network by its name, where that is known, and by what `ip netns` showed of it."""
+    return f"{network.name} ({namespace})" if network is not None else namespace
 
 
 async def _look_at_logs(networks: LocalNetworks) -> None:
