@@ -90,6 +90,10 @@ class FakeMachines:
         while True:
             yield await self._happened.get()
 
+    def stir(self, machine: str) -> None:
+        """Something happens with a machine that changes nothing: its owner looks at it."""
+        self._happened.put_nowait(machine)
+
     def power_off(self, machine: str) -> None:
         """The guest powers itself off."""
         self.fall_into(machine, "shutdown")
