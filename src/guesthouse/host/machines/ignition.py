@@ -81,7 +81,9 @@ class Ignition:
             self.reached("bound")
             start = boot(bound)
             argv, said_before = command(placed, start), self.folder.qemu_log.stat().st_size
-            keep = (self.lock, *bound.all, *start.taps.values(), *inherited)
+            # One that is plugged later is given then: QEMU would keep an inherited one besides, and so the TAP.
+            taps = (start.taps[nic.mac] for nic in placed.nics if nic.mac in start.taps)
+            keep = (self.lock, *bound.all, *taps, *inherited)
             log, identity = self.folder.qemu_log, self.identity
             process = spawn(argv, keep=keep, log=log, identity=identity, rank=self.rank)
             self.reached("spawned")

@@ -218,7 +218,7 @@ class Starter:
         has = {nic.mac for nic in placed.nics}
         return Record(
             placed=placed,
-            spec=_without_forwards(saved.spec if saved else spec),
+            spec=_without_forwards(_wired_as(saved.spec, spec) if saved else spec),
             restart_epoch=desired.machine.restart_epoch,
             boot_memory_mib=placed.memory_mib,
             accelerator=accelerator,
@@ -262,3 +262,17 @@ class Starter:
 def _without_forwards(spec: MachineSpec) -> MachineSpec:
     nics = tuple(msgspec.structs.replace(nic, forwards=()) for nic in spec.nics)
     return msgspec.structs.replace(spec, nics=nics)
+
+
+def _wired_as(spec: MachineSpec, wanted: MachineSpec) -> MachineSpec:
+    """What goes on, with its NICs in the places of which they have the TAPs now: a fork's are its own."""
+    places = {nic.mac: nic for nic in wanted.nics if nic.network}
+    return msgspec.structs.replace(
+        spec,
+        nics=tuple(
+            msgspec.structs.replace(nic, network=there.network, subnet=there.subnet, address=there.address)
+            if nic.network and (there := places.get(nic.mac))
+            else nic
+            for nic in spec.nics
+        ),
+    )
