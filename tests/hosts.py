@@ -508,6 +508,7 @@ class FakeNetworkFacts:
         self.refused: Finding | None = NO_NETWORKS
         self.has = HostAddresses(own=("192.0.2.1",), reached=("192.0.2.0/24",))
         self.leased: list[Lease] = []
+        self.reaches = True
 
     async def refusal(self) -> Finding | None:
         return self.refused
@@ -517,6 +518,9 @@ class FakeNetworkFacts:
 
     def leases(self, network: Network) -> Sequence[Lease]:
         return self.leased
+
+    def reached(self) -> bool:
+        return self.reaches
 
 
 class FakeFacts:

@@ -150,6 +150,9 @@ class NetworkFacts(Protocol):
     def leases(self, network: Network) -> Sequence[Lease]:
         """What machines of the network have asked for, as its name server has written it down."""
 
+    def reached(self) -> bool:
+        """Whether this box itself reaches machines at their addresses, on networks whose mode lets it."""
+
 
 @dataclass(frozen=True)
 class GuestCommand:

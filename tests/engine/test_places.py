@@ -380,3 +380,6 @@ async def test_ssh_goes_where_who_asks_reaches_a_machine(store: SqlStore) -> Non
             assert elsewhere.known_hosts == f"{name} ssh-ed25519 AAAA"
         with pytest.raises(Conflict, match=r"neither a port of this host .* nor an address"):
             await street.engine.inside.ssh(street.asker, "far")
+        street.host.network_facts.reaches = False
+        for name, led in (("web", True), ("both", True), ("user", False)):
+            assert (await street.engine.inside.ssh(street.asker, name)).tunnel is led

@@ -46,7 +46,7 @@ class Daemon:
         )  # fmt: skip
         said, _ = await process.communicate()
         assert process.returncode == code, said.decode() + self.house.daemon_log.read_text()[-4000:]
-        return said.decode()
+        return said.decode(errors="replace")
 
     async def inside(self, machine: str, line: str) -> str:
         return await self.guest("exec", machine, "--", "sh", "-c", line)
@@ -141,6 +141,8 @@ async def _lead(daemon: Daemon) -> None:
         assert (await daemon.inside("two", f"nc -w 60 {ADDRESS} {here} </dev/null")).startswith("host from")
     await daemon.guest("forward", "add", "two", f"{(there := a_port())}:22")
     assert (await ask(None, "127.0.0.1", there)).startswith(_SSH)
+    assert " tunnel --stdio " in await daemon.guest("ssh-config")
+    assert (await daemon.guest("tunnel", "--stdio", "one", "22")).startswith(_SSH)
 
 
 async def _links(daemon: Daemon) -> str:

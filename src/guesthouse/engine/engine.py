@@ -112,7 +112,9 @@ async def open_engine(
                 views=Views(store, board, host.disks),
                 networks=NetworkViews(store, host.network_facts),
                 stock=Stocktaking(store),
-                inside=Inside(store, host.guests, host.files, host.streams, host.keys, board.changes),
+                inside=Inside(
+                    store, host.guests, host.files, host.streams, host.network_facts, host.keys, board.changes
+                ),
                 access=access,
                 host=host.facts,
                 house=house,

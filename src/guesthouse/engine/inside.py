@@ -24,6 +24,7 @@ from guesthouse.ports import (
     GuestResult,
     Guests,
     HouseKeys,
+    NetworkFacts,
     Store,
     Stream,
     Streams,
@@ -79,6 +80,7 @@ class Inside:
     guests: Guests
     files: GuestFiles
     streams: Streams
+    networks: NetworkFacts
     keys: HouseKeys
     changes: Changes
 
@@ -127,7 +129,7 @@ class Inside:
         machine = await self._running(asker, ref)
         async with self.store.read() as tx:
             image = await tx.images.get(machine.image) if machine.image else None
-            way = await way_to(tx, machine, SSH, local=local)
+            way = await way_to(tx, machine, SSH, local=local, reached=self.networks.reached())
         host, port = (machine.name, SSH) if way.led else (way.address, way.port)
         known = host if port == SSH else f"[{host}]:{port}"
         return SshAccess(

@@ -41,12 +41,15 @@ class Way:
     led: bool = True
 
 
-async def way_to(tx: Transaction, machine: Machine, port: int, *, local: bool = False) -> Way:
-    """The way to a TCP port, for who is on this host (`local`) or elsewhere; raises `Conflict` where there is none."""
+async def way_to(tx: Transaction, machine: Machine, port: int, *, local: bool = False, reached: bool = True) -> Way:
+    """The way to a TCP port, for who is on this host (`local`) or elsewhere; raises `Conflict` where there is none.
+
+    `reached`: this host has ways to networks at all.
+    """
     if host_port := _forwarded(machine, port):
         return Way(_LOOPBACK, host_port, led=not local)
     places = [place for place in await _places(tx, machine) if place[1].mode in _LED]
-    if local:
+    if local and reached:
         for seat, network in places:
             if network.mode in _REACHED and not seat.groups:
                 return Way(seat.address, port, network, seat.id, led=False)

@@ -36,6 +36,10 @@ class LocalNetworkFacts:
         """Addresses that a network must not have, for they are somebody else's here."""
         return elsewhere(self._networks.host.tag, await self._networks.host.look())
 
+    def reached(self) -> bool:
+        """Whether this box itself reaches machines at their addresses, on networks whose mode lets it."""
+        return not self._networks.host.ground.is_own
+
     def leases(self, network: Network) -> Sequence[Lease]:
         """What machines of the network have asked for, as its name server has written it down."""
         return [Lease(each.address, each.mac, each.expires_at) for each in self._networks.leases(network)]

@@ -106,7 +106,9 @@ def _no_outlet(ground: Ground) -> Finding:
 
 async def _networks(table: str, ground: Ground) -> list[Finding]:
     vhost = "with" if Path(taps.VHOST).exists() else "without"
-    where = ", in a user namespace: this host reaches them by forwarded ports alone" if ground.is_own else ""
+    where = (
+        ", in a user namespace: this host reaches them by forwarded ports and `guest tunnel`" if ground.is_own else ""
+    )
     return [Finding("networks", OK, f"namespaces of their own, {vhost} vhost-net{where}")]
 
 
