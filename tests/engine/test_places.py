@@ -205,7 +205,7 @@ async def test_a_place_is_kept_until_the_guest_has_let_go_of_it(store: SqlStore)
     host = FakeHost()
     async with at_work(store, host) as (engine, asker):
         await with_image(engine, asker)
-        street = Street(engine, asker, store)
+        street = Street(engine, asker, store, host)
         await street.network("back", NetworkMode.NAT, "10.0.0.0/24")
         await street.network("lab", NetworkMode.NAT, "10.1.0.0/24")
         web = await street.launch("web", NicSpec(network="back", forwards=(Forward(guest_port=80, host_port=8080),)))
@@ -226,7 +226,7 @@ async def test_a_move_that_fails_leads_back(store: SqlStore) -> None:
     host = FakeHost()
     async with at_work(store, host) as (engine, asker):
         await with_image(engine, asker)
-        street = Street(engine, asker, store)
+        street = Street(engine, asker, store, host)
         back = await street.network("back", NetworkMode.NAT, "10.0.0.0/24", host="local")
         lab = await street.network("lab", NetworkMode.NAT, "10.1.0.0/24", host="local")
         web = await street.launch("web", NicSpec(network="back", forwards=(Forward(guest_port=80, host_port=8080),)))

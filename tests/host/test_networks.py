@@ -56,7 +56,7 @@ MATRIX = (
     ("outside", "192.168.56.11", SSH, NO),
     ("only-1", "192.168.56.12", SSH, "only-2 from 192.168.56.11"),
     ("only-1", "192.168.56.1", SSH, "host from 192.168.56.11"),
-    ("host", "192.168.56.11", SSH, "only-1 from 100."),
+    ("host", "192.168.56.11", SSH, "only-1 from 192.168.56.1"),
     ("nat-1", "192.168.56.11", SSH, NO),
     ("only-1", "10.0.0.11", SSH, NO),
     ("one-1", OUTSIDE, WEB, f"outside from {ELASTIC}"),

@@ -6,7 +6,8 @@ Rules
 2. A subnet's gateway answers DHCP, DNS, the metadata service and pings; nothing else. On ``nat`` and ``host-only``
    networks whatever else of TCP and UDP is asked there is asked of the host, which sees the machine's own address.
 3. ``nat`` and ``private`` networks are one address outside, that of their end of the transit link; a machine with an
-   elastic address is that one. ``host-only`` ones keep their addresses: nobody but the host could answer them.
+   elastic address is that one. ``host-only`` ones keep their addresses: nobody but the host could answer them. Machines
+   there know no way but to their own subnet: to them the host is its gateway.
 4. Into a ``private`` network leads nothing but elastic addresses, and nothing out of it to the host's end of the link.
 
 A chain that enters a hook is the network's and its subnets'; those seldom change, and then the whole is written.
@@ -201,6 +202,8 @@ def _dstnat(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
 
 
 def _srcnat(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
+    if mode is NetworkMode.HOST_ONLY:
+        yield f"iifname {_UP} masquerade"
     if mode not in _HIDDEN:
         return
     yield f"oifname != {_UP} accept"
