@@ -173,7 +173,7 @@ CELLS = (
     *both("h1", "h2", SSH, "h2"),
     *both("h1", "only's gateway", SSH, "host"),
     *both("h1", "host", SSH, "host"),
-    *both("host", "h1", SSH, "h1", "only's host"),
+    *both("host", "h1", SSH, "h1", "only's gateway"),
     Cell("h1", ELASTIC, WEB, None),
     Cell("out", HOST, 2299, None),  # though somebody else's rules send it to h1
     # private: groups; elastic addresses; not the host
