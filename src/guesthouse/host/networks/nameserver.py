@@ -9,8 +9,8 @@ Rules
 3. It serves when its standard error is closed, which it does last of all; what it said until then is the reason
    when it ended instead.
 4. A file comes into its folders by one rename, from outside: dnsmasq reads whatever appears in them.
-5. A lease of an address that is no longer its holder's would keep the next one from it: dnsmasq is then started anew
-   without it.
+5. A lease of an address that is no longer its holder's would keep the next one from it, and so would the holder that a
+   file had before: dnsmasq is then started anew without it.
 
 Source: dnsmasq(8), capabilities(7) on the ambient set, setpriv(1), proc(5).
 """
@@ -75,14 +75,14 @@ class NameServer:
         """Have it serve these files, with this command line; raises `Failed` with its last words where it does not."""
         argv = argv if self._user is not None else (*argv, *_AS_ROOT)
         self._open_folder()
-        lost, gone = self._put(files)
+        lost, rewritten = self._put(files)
         await self._find()
-        if self.process is not None and (self._argv != argv or self._has_leases(lost)):
+        if self.process is not None and (self._argv != argv or rewritten or self._has_leases(lost)):
             await self.stop()
         if self.process is None:
             self._release(lost)
             await self._start(argv)
-        elif gone:
+        elif lost:
             self.process.send(signal.SIGHUP)
 
     async def pid(self) -> int | None:
@@ -134,20 +134,26 @@ class NameServer:
             os.chown(path, -1, self._user)
 
     def _put(self, files: Mapping[str, PortFiles]) -> tuple[set[str], bool]:
-        """Write what differs. The addresses that are not their holders' any more, and whether any file went."""
+        """Write what differs. The addresses that are not their holders' any more, and whether one has another holder.
+
+        Of such a file it may read the new text while it still has the old one, and refuses an address that is there
+        twice: it has to begin anew.
+        """
         before, lost = self._read() if self._files is None else self._files, set[str]()
         for name in before.keys() - files.keys():
             lost |= addresses_of(before[name].addresses)
             for kind in (ADDRESSES, NAMES):
                 (self._folder / kind / name).unlink(missing_ok=True)
         changed = {name for name, new in files.items() if before.get(name) != new}
+        rewritten = False
         for name in changed:
             if (old := before.get(name)) is not None:
                 lost |= addresses_of(old.addresses)
+                rewritten |= old.addresses != files[name].addresses
             for kind, text in zip((ADDRESSES, NAMES), files[name], strict=True):
                 self._write(kind, name, text)
         self._files = dict(files)
-        return lost, bool(lost)
+        return lost, rewritten
 
     def _write(self, kind: str, name: str, text: str) -> None:
         partial = self._folder / f"{name}.partial"
