@@ -41,6 +41,7 @@ async def _build(house: House) -> None:
     await guest(house, "network", "create", "shop", "--mode", "private")
     await guest(house, "subnet", "create", "shop", "10.1.0.0/24")
     await guest(house, "group", "create", "shop", "closed")
+    await guest(house, "template", "create", "micro", "--memory", "128M")
     nic = "network=shop,groups=closed"
     await guest(house, "launch", "micro", "--name", "web", "--memory", "128M", "--nic", nic)
 
@@ -78,5 +79,7 @@ async def _move(house: House) -> None:
     assert await guest(house, "shell", "web", "--", "cat", "/sys/class/net/eth0/address") == f"{mac}\n"
     assert "leases:   10.100.0.2" in await guest(house, "network", "show", "default")
     assert "10.100.0.2" in await guest(house, "exec", "web", "--", "nslookup", "web.default.guest.internal")
+    # The card that went has left nobody behind who asks for its address.
+    assert await guest(house, "exec", "web", "--", "sh", "-c", "pidof udhcpc | wc -w") == "1\n"
     # Nobody has the old address any more.
     await guest(house, "network", "delete", "shop", "--yes")
