@@ -85,8 +85,13 @@ def test_to_the_host(mode: str) -> None:
 def test_from_the_host(mode: str) -> None:
     def look() -> None:
         box = Box(a_network(mode, [a_port(1), a_port(2, [CLOSED.id])], [CLOSED]))
-        for host, mine in ((ENDS.host, FIRST.address), (ENDS.host6, FIRST.address6)):
-            assert passed(box, UPLINK, 1, host, mine) == ((host, mine) if mode != "private" else None)
+        for host, mine, gateway in (
+            (ENDS.host, FIRST.address, SUBNET.gateway),
+            (ENDS.host6, FIRST.address6, SUBNET.gateway6),
+        ):
+            # Machines of a host-only network know no way but to their own subnet.
+            seen = {"nat": (host, mine), "host-only": (gateway, mine)}.get(mode)
+            assert passed(box, UPLINK, 1, host, mine) == seen
         assert passed(box, UPLINK, 2, ENDS.host, SECOND.address) is None
         assert passed(box, UPLINK, 1, ENDS.host, "10.0.0.99") is None
 
@@ -153,7 +158,7 @@ def test_what_the_gateway_serves(mode: str) -> None:
     def look() -> None:
         box = Box(a_network(mode, [a_port(1, [CLOSED.id])], [CLOSED]))
         subprocess.run(("ip", "address", "add", f"{METADATA_IPV4}/32", "dev", "lo"), check=True)
-        subprocess.run(("ip", "address", "add", f"{METADATA_IPV6}/128", "dev", "lo"), check=True)
+        subprocess.run(("ip", "address", "add", f"{METADATA_IPV6}/128", "dev", "lo", "nodad"), check=True)
         me, me6, mine = FIRST.address, FIRST.address6, link_local(FIRST.mac)
         for served, source, target, ports in (
             (True, me, SUBNET.gateway, (SENT, 53)),

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,8 @@ async def _names(table: str, ground: Ground) -> list[Finding]:
 
 
 async def _connections(table: str, ground: Ground) -> list[Finding]:
-    most, now = (int(read_sysctl(name) or 0) for name in (limits.TABLE_SIZE, limits.TABLE_FILL))
+    # On the ground where networks stand: a user's has a table of its own.
+    most, now = (int(ground.visit(partial(read_sysctl, name)) or 0) for name in (limits.TABLE_SIZE, limits.TABLE_FILL))
     return [connections(most, now)]
 
 
