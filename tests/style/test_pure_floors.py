@@ -18,9 +18,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "guesthouse"
 PURE = ("model", "decide", "formats", "qemu", "catalog")
 
 ALLOWED = frozenset(
-    "__future__ abc array base64 binascii bisect bz2 collections contextlib copy dataclasses datetime email enum "
-    "fnmatch functools gzip hashlib heapq hmac io ipaddress itertools json lzma math operator pathlib posixpath random "
-    "re shlex stat string struct sys tarfile textwrap types typing unicodedata urllib uuid xml zlib".split()
+    "__future__ abc array base64 binascii bisect bz2 collections contextlib copy dataclasses datetime difflib email "
+    "enum fnmatch functools gzip hashlib heapq hmac io ipaddress itertools json lzma math operator pathlib posixpath "
+    "random re shlex stat string struct sys tarfile textwrap types typing unicodedata urllib uuid xml zlib".split()
 )
 LIBRARIES = frozenset({"guesthouse", "msgspec", "yaml", "pycdlib", "cryptography"})
 # Parts of allowed modules that reach outside.

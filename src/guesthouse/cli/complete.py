@@ -33,6 +33,7 @@ class Source(NamedTuple):
 SOURCES: Mapping[str, Source] = {
     "machine": Source("/machines"),
     "image": Source("/images"),
+    "type": Source("/types"),
     "template": Source("/templates"),
     "snapshot": Source("/machines/{machine}/snapshots"),
     "disk": Source("/disks"),

@@ -150,6 +150,9 @@ def _plain(value: Any) -> str:
 WRITERS: Mapping[str, Callable[[Any, Now], str]] = {
     "text": lambda value, now: str(value),
     "yes": lambda value, now: "yes" if value else "no",
+    "if_yes": lambda value, now: "yes" if value else "-",
+    "if_delete": lambda value, now: value if value == "delete" else "-",
+    "money": lambda value, now: f"{value:.4f}",
     "mib": lambda value, now: show_mib(value),
     "mib_about": lambda value, now: show_bytes(value << 20),
     "bytes": lambda value, now: show_bytes(value),

@@ -127,6 +127,14 @@ def label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def keeping(text: str) -> tuple[str, bool]:
+    """``data=yes`` -> a disk's name, and whether it outlasts its machine."""
+    name, equals, said = text.partition("=")
+    if not equals or not name:
+        raise Invalid(f"{text!r} says of no disk whether to keep it", value=text, hint="write it like data=yes")
+    return name, truth(said)
+
+
 # Key of a compound value -> (field of the request, reader).
 DISK_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "name": ("name", str),
@@ -136,6 +144,7 @@ DISK_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "thin": ("thin", truth),
     "bus": ("bus", str),
     "cache": ("cache", str),
+    "keep": ("keep", truth),
 }
 
 NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {

@@ -1,4 +1,4 @@
-"""What a description leaves out, filled in: sizes, MAC addresses, the way in by SSH.
+"""What a description leaves out, filled in: its size by its type, disks, MAC addresses, the way in by SSH.
 
 Rules
 -----
@@ -11,10 +11,12 @@ Rules
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from random import Random
 
 import msgspec
 
+from guesthouse.decide.types import with_type
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import DiskSpec, Forward, MachineSpec, NicSpec
 from guesthouse.model.names import make_mac
@@ -26,6 +28,7 @@ _SSH = 22
 
 def complete(random: Random, spec: MachineSpec, image: Image) -> MachineSpec:
     """Fill in what was left out: the root disk of an image that has a disk, MAC addresses, the way in by SSH."""
+    spec = with_type(spec)
     disks = spec.disks
     if image.disk and all(disk.name != "root" for disk in disks):
         disks = (DiskSpec(name="root", size_mib=max(DEFAULT_ROOT_MIB, image.virtual_mib)), *disks)
@@ -49,6 +52,21 @@ def _sized_root(disk: DiskSpec, image: Image) -> DiskSpec:
             hint=f"make it {image.virtual_mib}M at least",
         )
     return msgspec.structs.replace(disk, size_mib=size_mib)
+
+
+def with_kept(spec: MachineSpec, keep: Mapping[str, bool]) -> MachineSpec:
+    """The description with what is said of its disks, by their names: whether they outlast the machine."""
+    there = {disk.name for disk in spec.disks}
+    for name in keep:
+        if name not in there:
+            raise Invalid(
+                f"machine {spec.name} has no disk {name!r}",
+                field="keep",
+                value=name,
+                hint=f"it has {', '.join(sorted(there)) or 'none'}",
+            )
+    disks = (msgspec.structs.replace(disk, keep=keep.get(disk.name, disk.keep)) for disk in spec.disks)
+    return msgspec.structs.replace(spec, disks=tuple(disks))
 
 
 def with_macs(random: Random, spec: MachineSpec) -> MachineSpec:

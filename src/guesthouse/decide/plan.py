@@ -4,7 +4,7 @@ Rules
 -----
 1. `plan` is pure and total. Planning again after every step succeeded yields nothing.
 2. Steps come in an order in which each may be killed at any point: the next plan starts from what is there.
-3. A machine that is to go is stopped by force first, then its disks (those that go with it), then its folder.
+3. A machine that is to go is stopped by force first, then its disks (but for those to keep), then its folder.
 4. Disks exist in their size before a process does; the seed, of a machine that is to have one, is written before the
    first start. A disk that is to leave is removed only while no process has it.
 5. A running process is changed live where QEMU can (`LIVE`); the other differences wait for the next start
@@ -22,6 +22,8 @@ Rules
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from guesthouse.decide.forks import begins_with
 from guesthouse.decide.layers import FIRST, upkeep_of
@@ -148,13 +150,19 @@ def _removal(desired: Desired, observed: Observed) -> tuple[Step, ...]:
     steps: list[Step] = [Kill()] if observed.process else []
     going = {disk.id: disk for disk in desired.leaving}
     if desired.machine.deleting is Deleting.WITH_DISKS:
-        going |= {disk.id: disk for disk in desired.disks}
+        kept = kept_disks(desired.machine.spec)
+        going |= {disk.id: disk for disk in desired.disks if disk.id not in kept}
     steps += [RemoveDisk(disk) for disk in going.values() if disk.id in observed.disks]
     steps += _aside(desired, observed)
     steps += [RemoveSnapshot(snapshot) for snapshot in desired.snapshots if snapshot.id in observed.snapshots]
     if observed.folder:
         steps.append(RemoveFolder())
     return tuple(steps)
+
+
+def kept_disks(spec: MachineSpec) -> set[str]:
+    """The ids of disks that outlast their machine, though it goes with its disks."""
+    return {disk.disk for disk in spec.disks if disk.keep}
 
 
 def _stop(timeout_s: int, process: ProcessSeen) -> list[Step]:
@@ -243,7 +251,7 @@ def waiting_for_restart(wanted: MachineSpec, process: ProcessSeen) -> tuple[str,
         fields.add("disks")
     if any(key not in old and not hot_pluggable(disk) for key, disk in new.items()):
         fields.add("disks")
-    if any(old[key] != disk for key, disk in new.items() if key in old):
+    if any(msgspec.structs.replace(old[key], keep=disk.keep) != disk for key, disk in new.items() if key in old):
         fields.add("disks")
     return tuple(sorted(fields))
 

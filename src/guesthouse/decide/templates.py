@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.model.machine import Bus, DiskSpec, Encoding, MachineSpec
+from guesthouse.model.machine import Bus, DiskSpec, Encoding, MachineSpec, OnShutdown
 from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.resources import Image, Template
 
@@ -34,6 +34,9 @@ def hardware(spec: MachineSpec) -> MachineSpec:
         ssh_keys=(),
         labels={},
         autostart=False,
+        protected=False,
+        on_shutdown=OnShutdown.STOP,
+        type="",
     )
 
 
@@ -47,4 +50,4 @@ def fits(template: Template, image: Image, spec: MachineSpec) -> bool:
 
 
 def _is_plain_root(disk: DiskSpec) -> bool:
-    return disk == msgspec.structs.replace(_ROOT, size_mib=disk.size_mib)
+    return disk == msgspec.structs.replace(_ROOT, size_mib=disk.size_mib, keep=disk.keep)

@@ -5,7 +5,8 @@ Rules
 1. Every check names the field, the value and the fix.
 2. Limits are those of QEMU's q35 machine (255 vCPUs without an IOMMU, six IDE ports) and of its formats.
 3. User-data is passed on as given; but if it says that it is cloud-config, packed or not, it must be YAML with a
-   mapping on top, because cloud-init would only warn in a log that nobody reads.
+   mapping on top, because cloud-init would only warn in a log that nobody reads. What a seed disk has is for cloud-init
+   alone and must be something that it knows; what the metadata service tells may be anything, for any program.
 4. Who asks the metadata service does so through the first NIC: cloud-init looks for it before there are others.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 
 import yaml
 
+from guesthouse.decide.types import check_type
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import Bus, Datasource, DiskSpec, Forward, MachineSpec, NicSpec
 from guesthouse.model.metadata import Dialect
@@ -55,9 +57,10 @@ def check_spec(spec: MachineSpec) -> None:
     check_name(spec.name, "machine")
     check_range("vcpus", spec.vcpus, 1, MAX_VCPUS)
     check_range("memory_mib", spec.memory_mib, MIN_MEMORY_MIB, MAX_MEMORY_MIB)
+    check_type(spec)
     _check_disks(spec.disks)
     _check_nics(spec.nics)
-    check_user_data(_user_data(spec))
+    check_user_data(_user_data(spec), for_all=spec.datasource is Datasource.METADATA)
     _check_metadata(spec)
     for key in spec.ssh_keys:
         check_public_key(key, "ssh_keys")
@@ -169,13 +172,18 @@ def _user_data(spec: MachineSpec) -> bytes:
         ) from error
 
 
-def check_user_data(given: bytes) -> None:
-    """Raise `Invalid` with line and column when user-data says it is cloud-config and is no YAML mapping."""
+def check_user_data(given: bytes, *, for_all: bool = False) -> None:
+    """Raise `Invalid` with line and column when user-data says it is cloud-config and is no YAML mapping.
+
+    With `for_all` it may be something that cloud-init does not know.
+    """
     size = len(given)
     if size > MAX_USER_DATA_BYTES:
         raise Invalid(
             f"user-data has {size} bytes", field="user_data", value=size, hint=f"{MAX_USER_DATA_BYTES} at most"
         )
+    if for_all and not given.startswith(_CONFIG):
+        return
     plain = _unpacked(given) if given.startswith(_GZIP) else given
     text = plain.decode(errors="replace")
     if not text:
@@ -232,6 +240,7 @@ def _check_cloud_config(text: str) -> None:
 
 
 _GZIP = b"\x1f\x8b"
+_CONFIG = b"#cloud-config"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OTHER_USER_DATA = (
     "#!",

@@ -8,7 +8,7 @@ Rules
 2. A step that fails, or an operation that is cancelled, is undone by writing a desired state (the former one, or
    the machine's removal) and going on; the operation ends when that is reached. A failing undo ends it too.
 3. An operation is taken up by raising its epoch; a daemon that finds another epoch lets go.
-4. A guest that powered itself off, or a QEMU that is gone, becomes a new desired state: stopped.
+4. A guest that powered itself off, or a QEMU that is gone, becomes a new desired state (`engine.lapses`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from guesthouse.engine.forks import (
     with_source,
 )
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
+from guesthouse.engine.lapses import note_lapse
 from guesthouse.engine.leaving import end_records, forget_disks, leave_places, release_disks
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.progress import Board
 from guesthouse.engine.readings import readings
 from guesthouse.engine.records import an_operation, end_operation, load_desired, tell
-from guesthouse.engine.seen import lapsed_columns, seen_columns
+from guesthouse.engine.seen import seen_columns
 from guesthouse.engine.snapshots import gone_for_good, publish, tidy, weigh
 from guesthouse.engine.undo import desired_before, take_back_disks, take_back_places, take_back_snapshot
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError
@@ -244,14 +245,9 @@ class Converge:
 
     async def _note_lapse(self, desired: Desired, why: str) -> None:
         """The guest ended or stands still by itself: that is what is wanted from now on."""
-        machine = desired.machine
-        event, changes = lapsed_columns(machine, why, self.boot_id)
         async with self.store.write() as tx:
-            await tx.machines.update(
-                machine.id, {"generation": machine.generation}, generation=machine.generation + 1, **changes
-            )
-            await tell(tx, event, machine)
-        self.board.changes.ring(machine.id)
+            await note_lapse(tx, desired.machine, why, self.boot_id)
+        self.board.changes.ring(desired.machine.id)
 
     async def _settle(self, desired: Desired, observed: Observed, operation: Operation | None) -> Then:
         """Write down what is seen, and end what is reached."""

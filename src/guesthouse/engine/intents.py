@@ -11,7 +11,19 @@ from __future__ import annotations
 
 import msgspec
 
-from guesthouse.model.machine import Bus, Cache, Datasource, DiskFormat, Firmware, Forward, MachineSpec, NicSpec, Power
+from guesthouse.model.machine import (
+    Bus,
+    Cache,
+    Datasource,
+    DiskFormat,
+    Encoding,
+    Firmware,
+    Forward,
+    MachineSpec,
+    NicSpec,
+    OnShutdown,
+    Power,
+)
 from guesthouse.model.metadata import Dialect
 from guesthouse.model.resources import Quota, Role
 
@@ -102,9 +114,14 @@ class MetadataChange(Intent, frozen=True, kw_only=True):
 
 
 class Change(Intent, frozen=True, kw_only=True):
-    """Change a machine: fields that are None stay. What cannot change live waits for the next start."""
+    """Change a machine: fields that are None stay. What cannot change live waits for the next start.
+
+    `type` is a cloud's name of its size. `keep` says of its disks, by their names in it, whether they outlast it.
+    User-data can be changed where the metadata service tells it.
+    """
 
     machine: str
+    type: str | None = None
     vcpus: int | None = None
     memory_mib: int | None = None
     firmware: Firmware | None = None
@@ -115,8 +132,13 @@ class Change(Intent, frozen=True, kw_only=True):
     vmgenid: bool | None = None
     screen: bool | None = None
     autostart: bool | None = None
+    protected: bool | None = None
+    on_shutdown: OnShutdown | None = None
     labels: dict[str, str] | None = None
     metadata: MetadataChange | None = None
+    keep: dict[str, bool] | None = None
+    user_data: str | None = None
+    user_data_encoding: Encoding | None = None
 
 
 class Apply(Intent, frozen=True, kw_only=True):

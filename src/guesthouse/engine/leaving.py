@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from guesthouse.decide.observed import Observed
+from guesthouse.decide.plan import kept_disks
+from guesthouse.engine.kinds import BY_ITSELF
 from guesthouse.engine.wanted import touch
 from guesthouse.model.machine import Deleting, Machine
 from guesthouse.model.resources import DiskState, Operation
@@ -45,6 +49,7 @@ async def release_disks(tx: Transaction, machine: Machine, observed: Observed) -
 async def forget_disks(tx: Transaction, machine: Machine) -> None:
     """The disks of a machine that is gone: those that went with it are forgotten, the others are free."""
     gone = {disk.disk for disk in machine.spec.disks} if machine.deleting is Deleting.WITH_DISKS else set()
+    gone -= kept_disks(machine.spec)
     for disk in await tx.disks.select(machine=machine.id):
         if disk.id in gone or disk.state is DiskState.DELETING:
             await tx.disks.delete(disk.id)
@@ -55,8 +60,12 @@ async def forget_disks(tx: Transaction, machine: Machine) -> None:
 async def end_records(tx: Transaction, machine: Machine, operation: Operation | None) -> None:
     """Note when the machine went, where a door keeps something of it: clouds show what has ended for a while.
 
-    Where it went since its launch failed, the record has that error.
+    Where it went since its launch failed, the record has that error; `by_itself` where nobody asked for its end.
     """
     for record in await tx.door_records.select(subject=machine.id):
-        error = {"error": operation.error} if operation is not None and operation.error else {}
-        await tx.door_records.update(record.id, {}, gone_at=await tx.now(), document={**record.document, **error})
+        more: dict[str, Any] = {}
+        if operation is not None and operation.error:
+            more = {"error": operation.error}
+        elif operation is None or operation.kind in BY_ITSELF.values():
+            more = {"by_itself": True}
+        await tx.door_records.update(record.id, {}, gone_at=await tx.now(), document={**record.document, **more})

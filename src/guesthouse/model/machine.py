@@ -101,6 +101,13 @@ class Datasource(StrEnum):
     METADATA = "metadata"
 
 
+class OnShutdown(StrEnum):
+    """What becomes of a machine whose guest powers itself off."""
+
+    STOP = "stop"
+    DELETE = "delete"
+
+
 class Encoding(StrEnum):
     """How bytes are written in a description: as UTF-8, or, where they are no text, in base64 (RFC 4648, 4)."""
 
@@ -109,7 +116,10 @@ class Encoding(StrEnum):
 
 
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large."""
+    """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large.
+
+    One to `keep` outlasts the machine.
+    """
 
     name: str = "root"
     disk: str = ""
@@ -118,6 +128,7 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     thin: bool = True
     bus: Bus = Bus.VIRTIO
     cache: Cache = Cache.WRITEBACK
+    keep: bool = False
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,7 +159,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A machine as a person describes it.
 
     `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
-    does for it, whatever its `datasource` is.
+    does for it, whatever its `datasource` is. A `protected` one cannot be deleted until it is so no more; its guest
+    can still end it, where `on_shutdown` has it deleted then.
     """
 
     name: str
@@ -170,6 +182,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     metadata: MetadataOptions = MetadataOptions()
     ssh_keys: tuple[str, ...] = ()
     autostart: bool = False
+    protected: bool = False
+    on_shutdown: OnShutdown = OnShutdown.STOP
     labels: dict[str, str] = {}
 
     @property

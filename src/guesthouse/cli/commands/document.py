@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse.cli import perform, show, wait
-from guesthouse.cli.commands.files import read_text
+from guesthouse.cli.commands.files import read_bytes, read_text
+from guesthouse.cli.commands.launch import user_data
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.rows import Command, Values
@@ -24,7 +25,11 @@ def show_machine(context: Context, row: Command, values: Values) -> int:
 def change(context: Context, row: Command, values: Values) -> int:
     """Change a machine, and tell what waits for its next start."""
     path = f"/machines/{segment(values['machine'])}"
-    body = {key: value for key, value in values.items() if key not in ("machine", "labels")}
+    body = {key: value for key, value in values.items() if key not in ("machine", "labels", "keep", "user_data")}
+    if "keep" in values:
+        body["keep"] = dict(values["keep"])
+    if "user_data" in values:
+        body.update(user_data(read_bytes(context, values["user_data"], "user-data")))
     if "labels" in values:
         kept = context.door.ask("GET", path)["spec"]["labels"]
         merged = {**kept, **dict(values["labels"])}

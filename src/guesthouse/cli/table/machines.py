@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guesthouse.cli.rows import Argument, Column, Command, Group, Option, Request
-from guesthouse.cli.written import disk, forward, label, metadata, nic, seconds, size, truth, whole
+from guesthouse.cli.written import disk, forward, keeping, label, metadata, nic, seconds, size, truth, whole
 
 SECTION = "Machines"
 
@@ -32,6 +32,7 @@ _FIELDS = (
     Column("error", "status.error", "error"),
     Column("under way", "operation.kind"),
     Column("image", "image_name"),
+    Column("type", "spec.type"),
     Column("vcpus", "spec.vcpus"),
     Column("memory", "spec.memory_mib", "mib"),
     Column("memory now", "status.memory_actual_mib", "mib"),
@@ -47,6 +48,8 @@ _FIELDS = (
     Column("ssh port", "ssh_port", "port"),
     Column("screen", "status.screen"),
     Column("autostart", "spec.autostart", "yes"),
+    Column("protected", "spec.protected", "if_yes"),
+    Column("on shutdown", "spec.on_shutdown", "if_delete"),
     Column("labels", "spec.labels", "labels"),
     Column("at next start", "status.pending_restart", "list"),
     Column("started", "status.started_at", "time"),
@@ -68,10 +71,13 @@ ROWS = (
             Argument("spec.image", "image to start from; the micro image when not given", "IMAGE", required=False,
                      complete="image"),
             Option("--name -n", "spec.name", "name of the machine; made up when not given", "NAME"),
+            Option("--type -t", "spec.type", "a cloud's name of its size, like t3.micro; `guest type list`", "TYPE",
+                   complete="type"),
             Option("--vcpus --cpus", "spec.vcpus", "virtual processors", "N", read=whole),
             Option("--memory -m", "spec.memory_mib", "memory, like 512M or 2G", "SIZE", read=size),
             Option("--disk", "spec.disks", "size of the root disk (10G), or a disk by name=, size=, disk=, format=, "
-                   "thin=, bus=, cache=: name=data,size=10G,bus=scsi", "DISK", read=disk, repeat=True),
+                   "thin=, bus=, cache=, keep= (to outlast the machine): name=data,size=10G,bus=scsi", "DISK",
+                   read=disk, repeat=True),
             Option("--network", "networks", "a network that it is on, with a card for each", "NETWORK", repeat=True,
                    local=True, complete="network"),
             Option("--nic", "spec.nics", "a network card: e1000, or by model=, mac=, network=, subnet=, address=, "
@@ -91,6 +97,9 @@ ROWS = (
             Option("--screen", "spec.screen", "give it a screen (VNC)", switch=True),
             Option("--label -l", "labels", "a label", "KEY=VALUE", read=label, repeat=True, local=True),
             Option("--autostart", "spec.autostart", "start it with the house", switch=True),
+            Option("--protected", "spec.protected", "refuse to delete it", switch=True),
+            Option("--on-shutdown", "spec.on_shutdown", "what becomes of it when its guest powers itself off (stop)",
+                   choices=("stop", "delete")),
             Option("--no-start", "no_start", "make it, but do not start it", switch=True, local=True),
             Option("--cold", "cold", "boot it, even where a template fits", switch=True, local=True),
             Option("--paused", "paused", "leave it paused once it runs", switch=True, local=True),
@@ -105,6 +114,7 @@ ROWS = (
         examples=(
             "guest launch",
             "guest launch debian --name web --memory 1G --disk 20G --forward 8080:80",
+            "guest launch debian --type t3.small --protected",
             "guest launch debian --user-data web.yaml --ssh-key ~/.ssh/id_ed25519.pub",
             "guest launch micro --disk name=data,size=1G,format=raw --until running",
             "guest launch debian --name db --network back",
@@ -203,6 +213,8 @@ ROWS = (
         SECTION,
         (
             MACHINE,
+            Option("--type -t", "type", "a cloud's name of its size, like t3.micro; `guest type list`", "TYPE",
+                   complete="type"),
             Option("--vcpus --cpus", "vcpus", "virtual processors", "N", read=whole),
             Option("--memory -m", "memory_mib", "memory, like 512M or 2G", "SIZE", read=size),
             Option("--firmware", "firmware", "how it boots", choices=("auto", "direct", "bios", "uefi")),
@@ -212,7 +224,14 @@ ROWS = (
             Option("--metadata", "metadata", "what the metadata service does for it, from now on: enabled=, "
                    "tokens=required or optional, hop-limit=, ipv6=, labels=, dialects=ec2+gce+azure", "KEY=VALUE,...",
                    read=metadata),
+            Option("--user-data", "user_data", "cloud-init user-data, where the metadata service tells it; - reads "
+                   "standard input", "FILE", local=True, complete="file"),
+            Option("--keep", "keep", "whether a disk of it outlasts it: data=yes", "DISK=yes|no", read=keeping,
+                   repeat=True, local=True),
             Option("--autostart", "autostart", "start it with the house", "yes|no", read=truth, bare="yes"),
+            Option("--protected", "protected", "refuse to delete it", "yes|no", read=truth, bare="yes"),
+            Option("--on-shutdown", "on_shutdown", "what becomes of it when its guest powers itself off",
+                   choices=("stop", "delete")),
             Option("--screen", "screen", "a screen (VNC)", "yes|no", read=truth, bare="yes"),
             Option("--balloon", "balloon", "a memory balloon", "yes|no", read=truth, bare="yes"),
             Option("--rng", "rng", "a random number generator", "yes|no", read=truth, bare="yes"),
@@ -224,7 +243,7 @@ ROWS = (
         run="document:change",
         about="What cannot change while it runs waits for its next start, and is named.",
         examples=("guest set web --memory 1G --vcpus 2", "guest set web --label role=web --autostart yes",
-                  "guest set web --metadata tokens=optional,hop-limit=2"),
+                  "guest set web --metadata tokens=optional,hop-limit=2", "guest set web --protected --keep data=yes"),
     ),
     Command(
         "apply",
@@ -250,6 +269,28 @@ ROWS = (
         Request("GET", "/machines/{machine}/wait"),
         run="launch:wait_for",
         examples=("guest wait web", "guest wait web --until reachable --timeout 2m"),
+    ),
+    Command(
+        "type list",
+        "list sizes of machines by the names that clouds have for them",
+        SECTION,
+        (
+            Argument("family", "those of this family, like t3", required=False),
+            Option("--fits", "fits", "only those that this host can have", switch=True),
+        ),
+        Request("GET", "/types"),
+        columns=(
+            Column("TYPE", "name"),
+            Column("VCPUS", "vcpus", right=True),
+            Column("MEMORY", "memory_mib", "mib", right=True),
+            Column("DISKS", "disks"),
+            Column("GRAPHICS", "graphics"),
+            Column("$/HOUR", "price", "money", right=True),
+            Column("FITS", "fits", "yes"),
+        ),
+        about="The price is what AWS takes for one in us-east-1 on demand. Nobody takes it here.",
+        examples=("guest type list --fits", "guest type list t3", "guest launch debian --type t3.small"),
+        aliases=("ls",),
     ),
     Command(
         "forward add",
@@ -281,4 +322,7 @@ ROWS = (
     ),
 )  # fmt: skip
 
-GROUPS = (Group("forward", "forward ports of this host to machines", SECTION),)
+GROUPS = (
+    Group("type", "sizes of machines by clouds' names", SECTION),
+    Group("forward", "forward ports of this host to machines", SECTION),
+)

@@ -45,6 +45,8 @@ USED_UP = {
     "addresses": "AddressLimitExceeded",
     "networks": "VpcLimitExceeded",
 }
+# By the field at fault, whatever it is about.
+FIELDS = {"protected": "OperationNotPermitted"}
 # By the code of the house's error: EC2's code, and the HTTP status.
 PLAIN = {
     "invalid": ("InvalidParameterValue", 400),
@@ -66,6 +68,7 @@ def fault_of(error: GuesthouseError) -> Fault:
         code = MISSING.get(about, code)
     elif error.code == "conflict":
         code = TAKEN.get(about, code) if error.field == "name" else IN_THE_WAY.get(about, code)
+        code = FIELDS.get(error.field, code)
     elif error.code == "quota-exceeded":
         code = USED_UP.get(error.field, code)
     hint = f" ({error.hint})" if error.hint else ""

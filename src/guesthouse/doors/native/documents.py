@@ -40,6 +40,11 @@ class MachineFilter(Asked, frozen=True, kw_only=True):
     label: Annotated[str, Meta(pattern="^[^=]+=", description="name=value")] = ""
 
 
+class TypeFilter(Asked, frozen=True, kw_only=True):
+    family: Annotated[str, Meta(description="what stands before the point in their names")] = ""
+    fits: Annotated[bool, Meta(description="only those that the host can have")] = False
+
+
 class OfMachine(Asked, frozen=True, kw_only=True):
     machine: str
 
@@ -137,6 +142,18 @@ class HouseDocument(Answer, frozen=True, kw_only=True):
     accelerator: str
     home: str = ""
     pid: int = 0
+
+
+class TypeDocument(Answer, frozen=True, kw_only=True):
+    """A cloud's name of a size. `price` is in US dollars an hour, `fits` whether the host can have such machines."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    disks: str = ""
+    graphics: str = ""
+    price: float = 0.0
+    fits: bool = True
 
 
 class MachineDocument(Machine, frozen=True, kw_only=True):

@@ -44,6 +44,8 @@ from guesthouse.doors.native.documents import (
     SshDocument,
     TemplateDocument,
     TokenDocument,
+    TypeDocument,
+    TypeFilter,
 )
 from guesthouse.doors.native.network_documents import (
     AddressDocument,
@@ -104,6 +106,8 @@ MACHINES = (
     ask("POST", "/machines/{machine}/nics/{nic}/move", nic_intents.NicMove,
         "Have a NIC be on another network, or elsewhere on its own", **_LATER),
     ask("DELETE", "/machines/{machine}/nics/{nic}", nic_intents.NicRemove, "Take a NIC from a machine", **_LATER),
+    see("GET", "/types", views.types, "List sizes of machines by the names that clouds have for them",
+        list[TypeDocument], TypeFilter),
     see("GET", "/machines/{machine}/wait", views.wait_machine,
         "The machine, once it is so far, or can no more be, or the time is over", MachineDocument, MachineWait,
         waits=True),

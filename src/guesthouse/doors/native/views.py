@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from guesthouse import __version__
+from guesthouse.catalog.types import TYPES
+from guesthouse.decide.types import why_not
 from guesthouse.doors.native import documents as d
 from guesthouse.doors.native import openapi as described
 from guesthouse.doors.native.rows import Call, NoParams
@@ -39,6 +41,27 @@ async def house(call: Call[NoParams]) -> d.HouseDocument:
 
 async def capacity(call: Call[NoParams]) -> Capacity:
     return await call.engine.host.capacity()
+
+
+async def types(call: Call[d.TypeFilter]) -> Sequence[d.TypeDocument]:
+    capacity = await call.engine.host.capacity()
+    found = []
+    for each in TYPES.values():
+        fits = not why_not(each, capacity.cpus, capacity.memory_mib)
+        if (fits or not call.params.fits) and call.params.family in ("", each.family):
+            store, graphics = each.store, each.graphics
+            found.append(
+                d.TypeDocument(
+                    name=each.name,
+                    vcpus=each.vcpus,
+                    memory_mib=each.memory_mib,
+                    disks=f"{store.number} x {store.size_gb} GB" if store else "",
+                    graphics=f"{graphics.number} x {graphics.name}" if graphics else "",
+                    price=each.price,
+                    fits=fits,
+                )
+            )
+    return found
 
 
 async def findings(call: Call[NoParams]) -> Sequence[Finding]:

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from guesthouse.decide import lifecycle
-from guesthouse.decide.complete import complete, match_disks, match_nics, with_macs
+from guesthouse.decide.complete import complete, match_disks, match_nics, with_kept, with_macs
 from guesthouse.decide.lifecycle import Verb
+from guesthouse.decide.plan import kept_disks
+from guesthouse.decide.types import resized, untyped
 from guesthouse.decide.validate import check_forward, check_range, check_spec, check_told
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
@@ -17,6 +19,7 @@ from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks
 from guesthouse.engine.accept.metadata import changed_options, check_service
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
+    check_fits,
     check_memory,
     check_project,
     check_room,
@@ -28,7 +31,7 @@ from guesthouse.engine.described import columns, sizes
 from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
-from guesthouse.model.machine import Deleting, Forward, Machine, MachineSpec, NicSpec, Power
+from guesthouse.model.machine import Datasource, Deleting, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.names import check_name, generate_name
 from guesthouse.model.resources import Operation
 
@@ -45,6 +48,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
     check_spec(spec)
     check_told(spec)
+    await check_fits(desk, spec)
     await refuse_taken_name(desk, "machine", spec.name)
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
@@ -113,7 +117,8 @@ async def delete(desk: Desk, intent: intents.Delete) -> Operation:
         operation = await desk.tx.operations.get(under_way[-1].id)
         assert operation is not None
         return operation
-    if intent.keep_disks:
+    refuse_protected(machine)
+    if intent.keep_disks or kept_disks(machine.spec):
         await _refuse_snapshots(desk, machine)
     await desk.clear_the_way(machine, Verb.DELETE)
     await forget_all(desk.tx, machine)
@@ -138,12 +143,17 @@ async def change(desk: Desk, intent: intents.Change) -> Operation:
         for name in intent.__struct_fields__
         if name != "machine" and getattr(intent, name) is not None
     }
-    if intent.metadata is not None:
-        said["metadata"] = changed_options(machine.spec.metadata, intent.metadata)
     if not said:
         raise Invalid("nothing to change", field="changes", hint="name a field, like --memory 1G")
-    spec = with_macs(desk.random, msgspec.structs.replace(machine.spec, **said))
-    return await change_to(desk, machine, spec)
+    if intent.metadata is not None:
+        said["metadata"] = changed_options(machine.spec.metadata, intent.metadata)
+    if intent.user_data is not None or intent.user_data_encoding is not None:
+        _refuse_seeded(machine)
+    spec = with_kept(machine.spec, said.pop("keep", {}))
+    if type_ := said.pop("type", ""):
+        spec = resized(spec, type_)
+    spec = with_macs(desk.random, msgspec.structs.replace(spec, **said))
+    return await change_to(desk, machine, spec if type_ else untyped(spec))
 
 
 async def apply(desk: Desk, intent: intents.Apply) -> Operation:
@@ -233,6 +243,8 @@ async def _set_power(
 async def change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: Touched = UNTOUCHED) -> Operation:
     """Want a machine, which may be changed, as described; raises where that cannot be."""
     check_spec(spec)
+    if spec.type != machine.spec.type:
+        await check_fits(desk, spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
         await check_memory(desk, spec.memory_mib - machine.memory_mib)
     await check_growth(desk, machine, spec)
@@ -253,6 +265,27 @@ async def _respec(
     spec = await take_places(desk, machine.id, spec)
     await check_service(desk, spec)
     return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
+
+
+def refuse_protected(machine: Machine) -> None:
+    """Raise `Conflict` where the machine is protected from being deleted."""
+    if machine.spec.protected:
+        raise Conflict(
+            f"machine {machine.name} is protected from being deleted",
+            subject=f"machine {machine.name}",
+            field="protected",
+            hint=f"`guest set {machine.name} --protected no` takes that away",
+        )
+
+
+def _refuse_seeded(machine: Machine) -> None:
+    if machine.spec.datasource is Datasource.SEED:
+        raise Conflict(
+            f"machine {machine.name} has its user-data on a seed disk, which is written once",
+            subject=f"machine {machine.name}",
+            field="user_data",
+            hint="delete the machine and launch it anew; with `--datasource metadata` it can be changed",
+        )
 
 
 async def _refuse_snapshots(desk: Desk, machine: Machine) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from guesthouse.decide.quota import check_quota
+from guesthouse.decide.types import refuse_too_large
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.records import used_by
 from guesthouse.model.errors import Conflict, NoCapacity
@@ -44,6 +45,13 @@ async def refuse_taken_ports(desk: Desk, nics: tuple[NicSpec, ...], mine: tuple[
                     value=forward.host_port,
                     hint=f"`ss -tulpn sport = :{forward.host_port}` shows by whom; 0 lets the house choose",
                 )
+
+
+async def check_fits(desk: Desk, spec: MachineSpec) -> None:
+    """Raise `NoCapacity` where this host cannot have machines of the description's type, however empty it is."""
+    if spec.type:
+        capacity = await desk.facts.capacity()
+        refuse_too_large(spec, capacity.cpus, capacity.memory_mib)
 
 
 async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:

@@ -196,7 +196,8 @@ async def ready_snapshot(desk: Desk, machine: Machine, ref: str) -> Snapshot:
 def _as_it_was(machine: Machine, snapshot: Snapshot) -> MachineSpec:
     """The description of then, with what people call the machine now."""
     now = machine.spec
-    return msgspec.structs.replace(snapshot.spec, name=now.name, labels=now.labels, autostart=now.autostart)
+    kept = {name: getattr(now, name) for name in ("name", "labels", "autostart", "protected", "on_shutdown")}
+    return msgspec.structs.replace(snapshot.spec, **kept)
 
 
 async def _held_disks(desk: Desk, machine: Machine, snapshot: Snapshot) -> list[Disk]:
