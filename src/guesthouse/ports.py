@@ -21,6 +21,7 @@ from guesthouse.model.resources import (
     Operation,
     OperationRow,
     Project,
+    Share,
     Snapshot,
     SnapshotRow,
     Template,
@@ -375,6 +376,8 @@ class Transaction(Protocol):
     def door_records(self) -> Table[DoorRecord, DoorRecord]: ...
     @property
     def tags(self) -> Table[Tag, Tag]: ...
+    @property
+    def shares(self) -> Table[Share, Share]: ...
     @property
     def operations(self) -> Table[Operation, OperationRow]: ...
     @property

@@ -306,6 +306,16 @@ def a_snapshot(**more: object) -> Snapshot:
     return Snapshot(**{"id": "s", "project": "p", "machine": "m", "name": "one", "spec": machine().spec, **more})
 
 
+def test_a_snapshot_that_is_wanted_with_a_restart_is_taken_at_rest() -> None:
+    wanted = machine(restart_epoch=1)
+    desired = replace(desired_of(wanted), snapshots=(a_snapshot(state=SnapshotState.MAKING),))
+    names = [step.name for step in plan(desired, running(wanted, restart_epoch=0))]
+    assert names == ["shutdown", "take-snapshot", "start"]
+    assert [step.name for step in plan(desired, replace(running(wanted), process=None))] == ["take-snapshot", "start"]
+    stops = replace(desired, machine=machine(Power.STOPPED, restart_epoch=1))
+    assert [step.name for step in plan(stops, running(wanted, restart_epoch=0))] == ["take-snapshot", "shutdown"]
+
+
 def test_a_guest_that_is_to_stand_still_does_so_before_its_snapshot_is_taken() -> None:
     wanted = machine(Power.PAUSED)
     desired = replace(desired_of(wanted), snapshots=(a_snapshot(),))

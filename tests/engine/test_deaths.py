@@ -91,6 +91,7 @@ SCENES: dict[str, Scene] = {
     "image.import": Scene((), intents.ImageImport(source="/x.qcow2", name="second")),
     "image.pull": Scene((), intents.ImagePull(reference="debian:12")),
     "image.create": Scene((launch(disks=(DATA,)),), intents.ImageCreate(machine="web", name="second", pause=True)),
+    "image.copy": Scene((), intents.ImageCopy(image="micro", name="second")),
     "image.prepare": Scene((), intents.ImagePrepare(image="micro")),
     "image.export": Scene((), intents.ImageExport(image="micro", path="/x.qcow2")),
     "image.delete": Scene((intents.ImageBuild(recipe="micro", name="second"),), intents.ImageDelete(image="second")),
@@ -118,6 +119,15 @@ OTHERS: dict[str, Scene] = {
     "image.create of a stopped machine": Scene(
         (launch(), intents.Stop(machine="web", force=True)), intents.ImageCreate(machine="web", name="second")
     ),
+    "image.create with a reboot": Scene(
+        (launch(disks=(DATA,)),), intents.ImageCreate(machine="web", name="second", reboot=True)
+    ),
+    "image.create of a data disk": Scene(
+        (launch(disks=(DATA,)),), intents.ImageCreate(disk="web-data", name="second", pause=True)
+    ),
+    "image.create of a free disk": Scene((DISK,), intents.ImageCreate(disk="data", name="second")),
+    "disk.create of an image": Scene((), intents.DiskCreate(name="data", image="micro")),
+    "machine.launch with a disk of an image": Scene((), launch(disks=(DiskSpec(name="data", image="micro"),))),
     "machine.launch on a network": Scene(LAN, launch(nics=(ONE, OTHER))),
     "machine.change that adds a NIC": Scene(
         (*LAN, launch(nics=(ONE,))), intents.Change(machine="web", nics=(ONE, OTHER))

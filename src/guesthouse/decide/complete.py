@@ -92,7 +92,9 @@ def match_disks(old: MachineSpec, new: MachineSpec) -> MachineSpec:
     """Disks written by name alone are the machine's own disks of that name."""
     known = {disk.name: disk for disk in old.disks}
     disks = tuple(
-        msgspec.structs.replace(disk, disk=known[disk.name].disk) if not disk.disk and disk.name in known else disk
+        msgspec.structs.replace(disk, disk=known[disk.name].disk, image="")
+        if not disk.disk and disk.name in known
+        else disk
         for disk in new.disks
     )
     return msgspec.structs.replace(new, disks=disks)

@@ -13,7 +13,8 @@ Rules
    A NIC that is elsewhere than it is wanted is unplugged and plugged: its other end is another one.
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
-8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. Who
+8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. One
+   that is wanted along with a restart is taken between the stop and the start. Who
    goes on from one ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files
    removed last (`layers.upkeep`), and not while somebody else reads them; after that memory is settled.
 9. A fork's guest learns who it is (`GiveIdentity`) as soon as its vCPUs run.
@@ -70,10 +71,12 @@ def plan(desired: Desired, observed: Observed, *, upkeep: bool = True, settling:
     machine, process = desired.machine, observed.process
     if machine.deleting:
         return _removal(desired, observed)
-    steps = _snapshots(desired, observed)
+    steps = [] if _rests_for_snapshot(desired, observed) else _snapshots(desired, observed)
     if process and (machine.power is Power.STOPPED or process.restart_epoch != machine.restart_epoch):
         steps += _end(desired, process)
         process = None
+        if _rests_for_snapshot(desired, observed):
+            steps += _snapshots(desired, observed)
     steps += _disks(desired, observed)
     steps += _leaving(desired, observed, process)
     if machine.power is not Power.STOPPED:
@@ -100,6 +103,13 @@ def _snapshots(desired: Desired, observed: Observed) -> list[Step]:
     if taken and observed.process and desired.machine.power is Power.PAUSED:
         return [*_vcpus(Power.PAUSED, observed.process), *taken, *shared]
     return [*taken, *shared]
+
+
+def _rests_for_snapshot(desired: Desired, observed: Observed) -> bool:
+    """Whether the guest is to be shut down for a snapshot, and started again."""
+    machine, process = desired.machine, observed.process
+    restarts = process is not None and process.restart_epoch != machine.restart_epoch
+    return restarts and machine.power is not Power.STOPPED and bool(_to_take(desired, observed))
 
 
 def _to_take(desired: Desired, observed: Observed) -> list[Snapshot]:

@@ -95,7 +95,7 @@ def _check_disks(disks: tuple[DiskSpec, ...]) -> None:
     _refuse_twice("disks", (disk.disk for disk in disks if disk.disk))
     for disk in disks:
         check_name(disk.name, "disk")
-        if disk.size_mib or not (disk.disk or disk.name == "root"):
+        if disk.size_mib or not (disk.disk or disk.image or disk.name == "root"):
             check_disk_size(disk.size_mib)
 
 

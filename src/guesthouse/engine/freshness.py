@@ -6,6 +6,7 @@ Rules
 2. One that is stale is retired, under a name of its own, and another with its name and hardware is made; it goes when
    no disk stands on it any more.
 3. One at a time: making one takes a boot.
+4. An image that is retired goes when nothing stands on it any more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from random import Random
 import msgspec
 
 from guesthouse.engine.records import an_operation
-from guesthouse.model.errors import GuesthouseError
+from guesthouse.engine.standing import refuse_needed
+from guesthouse.model.errors import Conflict, GuesthouseError
 from guesthouse.model.names import make_id
 from guesthouse.model.resources import Image, ImageState, Template, TemplateState
 from guesthouse.ports import Store, TemplateHost, Transaction
@@ -49,11 +51,25 @@ class Freshness:
 
     async def look(self) -> None:
         """Retire what is stale, begin to make one anew, and to delete what nothing stands on."""
+        await self.look_at_images()
         here = await self.templates.frozen_by()
         async with self.store.write() as tx:
             subjects = [*await self._renew(tx, here), *await self._clear(tx)]
         for subject in subjects:
             self.wake(subject)
+
+    async def look_at_images(self) -> None:
+        """Begin to delete the retired images on which nothing stands."""
+        async with self.store.read() as tx:
+            retired = await tx.images.select(state=ImageState.RETIRED)
+        for image in retired:
+            async with self.store.write() as tx:
+                going = await _goes(tx, image)
+                if going:
+                    await tx.images.update(image.id, {}, state=ImageState.DELETING)
+                    await tx.operations.insert(an_operation(make_id(self.random), "image.delete", image, self.host))
+            if going:
+                self.wake(image.id)
 
     async def _renew(self, tx: Transaction, here: str) -> list[str]:
         if await tx.templates.scan(state=TemplateState.MAKING):
@@ -87,6 +103,15 @@ class Freshness:
 
     async def _open(self, tx: Transaction, kind: str, template: Template) -> None:
         await tx.operations.insert(an_operation(make_id(self.random), kind, template, self.host))
+
+
+async def _goes(tx: Transaction, image: Image) -> bool:
+    try:
+        await refuse_needed(tx, image)
+    except Conflict:
+        return False
+    current = await tx.images.get(image.id)
+    return current is not None and current.state is ImageState.RETIRED
 
 
 async def _newest(tx: Transaction, template: Template) -> Image | None:

@@ -5,7 +5,7 @@ Rules
 1. The image waits for its snapshot, which the machine's owner takes; it fails as that does.
 2. When the disk has been read, or the image is undone, the machine goes on: the snapshot that was taken for it goes,
    and vCPUs that stood still for it run on. That is written down in one transaction, when nothing else is under way
-   there, and only once.
+   there, and only once: by the last of several images that one snapshot was taken for.
 3. Layers are merged afterwards, by the machine's owner: nobody waits for that.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from guesthouse.engine.progress import Board, end_of
-from guesthouse.engine.readings import Reading, reading_of
+from guesthouse.engine.readings import Reading, is_read_by_others, reading_of
 from guesthouse.engine.records import an_operation
 from guesthouse.engine.snapshots import forget_node, tidy
 from guesthouse.engine.undo import UNTOUCHED, kept
@@ -57,7 +57,7 @@ class Imaging:
         if reading is None or reading.released:
             return {}
         if reading.taking and operation.state is OperationState.UNDOING:
-            await self._cancel(reading)
+            await self._cancel(operation, reading)
         added = {"reading": msgspec.to_builtins(msgspec.structs.replace(reading, released=True))}
         while (waits_for := await self._let_go(operation, reading, added)) is not None:
             await self._ended(waits_for)
@@ -70,14 +70,16 @@ class Imaging:
             now = reading_of(current) if current else None
             if now is None or now.released:
                 return None
+            shared = await is_read_by_others(tx, operation, reading)
             under_way = await tx.operations.scan(subject=reading.machine, ended_at=0.0)
-            if under_way:
+            if under_way and not shared:
                 return under_way[0].id
-            machine = await tx.machines.get(reading.machine)
+            machine = await tx.machines.get(reading.machine) if reading.machine and not shared else None
             resuming = await self._go_on(tx, machine, reading) if machine is not None else None
             context = {**operation.context, **added}
             await tx.operations.update(operation.id, {"epoch": operation.epoch}, context=context)
-        self.wake(reading.machine)
+        if machine is not None:
+            self.wake(machine.id)
         return resuming
 
     async def _go_on(self, tx: Transaction, machine: Machine, reading: Reading) -> str | None:
@@ -103,9 +105,11 @@ class Imaging:
             await tx.machines.update(machine.id, {}, generation=generation, **changes)
         return resuming.id if resuming else None
 
-    async def _cancel(self, reading: Reading) -> None:
-        """Nobody needs the snapshot any more that may still be taken."""
+    async def _cancel(self, operation: Operation, reading: Reading) -> None:
+        """Nobody needs the snapshot any more that may still be taken, unless others read it."""
         async with self.store.write() as tx:
+            if await is_read_by_others(tx, operation, reading):
+                return
             taking = await tx.operations.get(reading.taking)
             if taking is not None and taking.state not in ENDED:
                 await tx.operations.update(taking.id, {}, cancel_requested=True)

@@ -201,8 +201,11 @@ class SnapshotRename(Intent, frozen=True, kw_only=True):
 
 
 class DiskCreate(Intent, frozen=True, kw_only=True):
-    name: str
-    size_mib: int
+    """Make a disk, empty or with what an `image` has, by default as large as that. An empty name is chosen."""
+
+    name: str = ""
+    size_mib: int = 0
+    image: str = ""
     format: DiskFormat = DiskFormat.QCOW2
     thin: bool = True
 
@@ -286,17 +289,53 @@ class ImagePull(Intent, frozen=True, kw_only=True):
 
 
 class ImageCreate(Intent, frozen=True, kw_only=True):
-    """Make an image of a machine's root disk as it is now, or as a `snapshot` of the machine holds it.
+    """Make an image of a disk, or of a machine's root disk, as it is now, or as a `snapshot` of the machine holds it.
 
-    The machine runs on. `quiesce` has the guest's agent freeze its file systems for the moment that the image shows;
-    `pause` has its vCPUs stand still while the disk is read.
+    The machine that has it runs on. `quiesce` has the guest's agent freeze its file systems for the moment that the
+    image shows; `pause` has its vCPUs stand still while the disk is read; with `reboot` it is shut down for that
+    moment, and started again. Images of one machine that are asked for together show the same moment.
+
+    The image of a disk that never had a system is `data`, others where that is said. An empty name is chosen.
     """
 
-    machine: str
-    name: str
+    machine: str = ""
+    disk: str = ""
+    name: str = ""
     snapshot: str = ""
+    data: bool = False
     quiesce: bool = False
     pause: bool = False
+    reboot: bool = False
+
+
+class ImageCopy(Intent, frozen=True, kw_only=True):
+    """Make an image of the project's own of one that it may use. `data` None is as that is."""
+
+    image: str
+    name: str = ""
+    data: bool | None = None
+
+
+class ImageChange(Intent, frozen=True, kw_only=True):
+    """Change what an image is for: fields that are None stay."""
+
+    image: str
+    public: bool | None = None
+    data: bool | None = None
+
+
+class ImageShare(Intent, frozen=True, kw_only=True):
+    """Let another project use an image; `project` is its name, its id or its number."""
+
+    image: str
+    project: str
+
+
+class ImageUnshare(Intent, frozen=True, kw_only=True):
+    """Let another project use an image no more; what it has made of it stays."""
+
+    image: str
+    project: str
 
 
 class ImagePrepare(Intent, frozen=True, kw_only=True):
@@ -315,7 +354,10 @@ class ImageExport(Intent, frozen=True, kw_only=True):
 
 
 class ImageDelete(Intent, frozen=True, kw_only=True):
+    """Delete an image. `when_free`: nothing new is made of it from now on, and it goes when nothing stands on it."""
+
     image: str
+    when_free: bool = False
 
 
 # --- operations, projects, tokens, keys ----------------------------------------------------------------------

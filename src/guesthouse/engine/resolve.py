@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeVar
 
 from guesthouse.model.errors import NotFound
@@ -90,19 +91,40 @@ async def find_elastic(table: Table[Elastic, Elastic], project: str, ref: str) -
     raise _not_found("address", ref)
 
 
-async def find_image(table: Table[Image, Image], project: str, ref: str) -> Image:
-    """The image by name or id, or the newest ready one of a family; own ones before public ones."""
+async def images_of(tx: Transaction, project: str) -> list[Image]:
+    """The images that a project may use, each once: its own, those that are shared with it, public ones."""
+    shared = [await tx.images.get(share.image) for share in await tx.shares.select(project=project)]
+    found = [*await tx.images.select(project=project), *filter(None, shared), *await tx.images.select(public=True)]
+    return list({image.id: image for image in found}.values())
+
+
+async def find_image(tx: Transaction, project: str, ref: str) -> Image:
+    """The image by name or id, or the newest ready one of a family; own ones before shared ones, then public ones."""
     if is_id(ref):
-        image = await table.get(ref)
+        image = await tx.images.get(ref)
         if image is not None and (image.project == project or image.public):
             return image
-    else:
-        for scope in ({"project": project}, {"public": True}):
-            if named := await table.select(name=ref, **scope):
-                return named[0]
-            if family := await table.select(family=ref, state=ImageState.READY, **scope):
-                return family[-1]
+        if image is not None and await tx.shares.select(image=ref, project=project):
+            return image
+    elif (image := _called(await images_of(tx, project), project, ref)) is not None:
+        return image
     raise _not_found("image", ref)
+
+
+def _called(images: Iterable[Image], project: str, ref: str) -> Image | None:
+    def is_own(image: Image) -> bool:
+        return image.project == project
+
+    def is_shared(image: Image) -> bool:
+        return image.project != project and not image.public
+
+    for scope in (is_own, is_shared, lambda image: image.public):
+        there = [image for image in images if scope(image)]
+        if named := [image for image in there if image.name == ref]:
+            return named[0]
+        if family := [image for image in there if image.family == ref and image.state is ImageState.READY]:
+            return family[-1]
+    return None
 
 
 def _not_found(what: str, ref: str, field: str = "") -> NotFound:

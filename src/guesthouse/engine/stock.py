@@ -4,7 +4,7 @@ Rules
 -----
 1. A `Stock` is of one moment: everything in it was read in one transaction.
 2. Only the nouns that were named are in it. Reading another one is a fault of the caller: `KeyError`.
-3. It has what an asker of the project may see: its own, public images, shared networks with their subnets.
+3. It has what an asker of the project may see: its own, images that it may use, shared networks with their subnets.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from guesthouse.engine.intents import Asker
+from guesthouse.engine.resolve import images_of
 from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
@@ -120,7 +121,7 @@ async def _own(tx: Transaction, project: str, noun: str) -> list[Any]:
 
 
 async def _images(tx: Transaction, project: str, noun: str) -> list[Any]:
-    return [*await tx.images.select(project=project), *await tx.images.select(public=True)]
+    return await images_of(tx, project)
 
 
 async def _networks(tx: Transaction, project: str, noun: str) -> list[Any]:

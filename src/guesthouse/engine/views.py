@@ -16,7 +16,7 @@ from guesthouse.decide.lifecycle import shown_state
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.progress import EVERYTHING, Board, Listener, end_of
 from guesthouse.engine.records import used_by
-from guesthouse.engine.resolve import find, find_image, find_operation
+from guesthouse.engine.resolve import find, find_image, find_operation, images_of
 from guesthouse.engine.snapshot_views import SnapshotsView, SnapshotView, snapshot_of, snapshots_of
 from guesthouse.model.dialect import AccessKey
 from guesthouse.model.errors import NotFound, from_dict
@@ -59,6 +59,13 @@ class DiskView(msgspec.Struct, frozen=True):
     disk: Disk
     machine_name: str
     chain: dict[str, Any]
+
+
+class ImageView(msgspec.Struct, frozen=True):
+    """An image, and for its own project the names of the others that may use it."""
+
+    image: Image
+    shared_with: tuple[str, ...]
 
 
 class TemplateView(msgspec.Struct, frozen=True):
@@ -153,11 +160,10 @@ class Views:
         return DiskView(disk, machine.name if machine else "", dict(chain))
 
     async def images(self, asker: Asker) -> list[Image]:
-        """The project's images and the public ones, oldest first."""
+        """The project's images, those that are shared with it, and the public ones, oldest first."""
         async with self.store.read() as tx:
-            own = await tx.images.select(project=asker.project)
-            public = [image for image in await tx.images.select(public=True) if image.project != asker.project]
-        return sorted([*own, *public], key=lambda image: (image.created_at, image.id))
+            found = await images_of(tx, asker.project)
+        return sorted(found, key=lambda image: (image.created_at, image.id))
 
     async def templates(self, asker: Asker) -> list[TemplateRow]:
         async with self.store.read() as tx:
@@ -171,9 +177,13 @@ class Views:
             forks = [machine.name for machine in await tx.machines.scan(template=template.id)]
         return TemplateView(template, image.name if image else "", tuple(forks))
 
-    async def image(self, asker: Asker, ref: str) -> Image:
+    async def image(self, asker: Asker, ref: str) -> ImageView:
+        """One image, with whom it is shared."""
         async with self.store.read() as tx:
-            return await find_image(tx.images, asker.project, ref)
+            image = await find_image(tx, asker.project, ref)
+            shares = await tx.shares.select(image=image.id) if image.project == asker.project else []
+            others = [await tx.projects.get(share.project) for share in shares]
+        return ImageView(image, tuple(project.name for project in others if project is not None))
 
     async def keys(self, asker: Asker) -> list[Key]:
         async with self.store.read() as tx:

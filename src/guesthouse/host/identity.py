@@ -12,8 +12,9 @@ Rules
 4. A disk is 0600 and belongs to the machine that has it attached, else to root. Its layers that are not written to
    belong to root always; the machine may read them (0640, its group), or, where several disks have them, all machines
    of the project may. Snapshots are root's alone.
-5. An image's folder is 0750 with its project's group, or 0755 when the image is public. The folders above are
-   0711: they can be passed through by those who know a name, and an id cannot be guessed.
+5. An image's folder is 0750 with its project's group, or 0755 when the image is public. Other projects that use it are
+   named in its access list (acl(5)). The folders above are 0711: they can be passed through by those who know a name,
+   and an id cannot be guessed.
 6. A daemon that is not root, or is root of a user namespace without these numbers, runs QEMU as itself.
 """
 
@@ -27,9 +28,11 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from guesthouse.formats import acl
 from guesthouse.host.durable import sync_folder
 from guesthouse.model.errors import Failed
 from guesthouse.model.house import House
+from guesthouse.model.resources import Image
 
 PROJECTS = range(0x7000_0000, 0x7100_0000)
 MACHINES = range(0x7100_0000, 0x7800_0000)
@@ -171,6 +174,35 @@ def share_image(folder: Path, *, public: bool, project_number: int) -> None:
     for path in folder.iterdir():
         if path.is_file() and not path.is_symlink():
             path.chmod(0o644)
+
+
+def open_image(images: Path, image: Image, project: str, project_number: int) -> None:
+    """Let the machines of a project use an image: its own, a public one, or one that is shared with it."""
+    if image.public or image.project == project:
+        share_image(images / image.id, public=image.public, project_number=project_number)
+    else:
+        let_project_use(images / image.id, project_number)
+
+
+def let_project_use(folder: Path, project_number: int) -> None:
+    """Let the machines of one more project read an image; raises `Failed` where files have no access lists."""
+    if not can_confine():
+        return
+    try:
+        listed = os.getxattr(folder, acl.ATTRIBUTE)
+    except OSError:
+        listed = b""
+    wanted = acl.with_group(listed, folder.stat().st_mode, project_group(project_number))
+    if wanted == listed:
+        return
+    try:
+        os.setxattr(folder, acl.ATTRIBUTE, wanted)
+    except OSError as error:
+        raise Failed(
+            f"no other project can use the image in {folder}: {error.strerror}",
+            subject=str(folder),
+            hint="keep the house on a file system with access lists (acl(5)), or copy the image first",
+        ) from error
 
 
 def check_way(folder: Path) -> None:

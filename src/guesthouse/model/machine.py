@@ -118,11 +118,12 @@ class Encoding(StrEnum):
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large.
 
-    One to `keep` outlasts the machine.
+    One to `keep` outlasts the machine. One that is made has the content of an `image`, where one is named.
     """
 
     name: str = "root"
     disk: str = ""
+    image: str = ""
     size_mib: int = 0
     format: DiskFormat = DiskFormat.QCOW2
     thin: bool = True

@@ -68,13 +68,18 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageState(StrEnum):
+    """`retired`: nothing is made of it any more, and it goes when nothing stands on it."""
+
     MAKING = "making"
     READY = "ready"
+    RETIRED = "retired"
     DELETING = "deleting"
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """A read-only disk, or kernel and initrd, or both, to launch from. `public` ones serve every project.
+
+    A `data` one has no system: disks are made of it, and no machine is launched from it.
 
     Files lie in the image's own folder: `disk`, `kernel`, `initrd` are names in it, empty where it has none.
     `family` groups versions: a reference to a family means its newest ready image. `digest` is the SHA-256
@@ -88,6 +93,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     state: ImageState = ImageState.MAKING
     public: bool = False
+    data: bool = False
     os: str = ""
     architecture: str = "x86_64"
     format: str = ""
@@ -100,6 +106,15 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     initrd: str = ""
     cmdline: str = ""
     user: str = ""
+    created_at: float = 0.0
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """That another `project` may use an image as its own project does; it cannot change, share or delete it."""
+
+    id: str
+    project: str
+    image: str
     created_at: float = 0.0
 
 

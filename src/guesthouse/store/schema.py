@@ -34,6 +34,7 @@ from guesthouse.model.resources import (
     Operation,
     OperationRow,
     Project,
+    Share,
     Snapshot,
     SnapshotRow,
     Template,
@@ -133,6 +134,7 @@ PROJECTS = _noun(
 TOKENS = _noun("token", Token, Token, _of_project("CASCADE"), unique=(("project", "name"), ("digest",)))
 KEYS = _noun("key", Key, Key, _of_project("CASCADE"))
 IMAGES = _noun("image", Image, Image, _of_project("RESTRICT"))
+SHARES = _noun("share", Share, Share, _of_project("CASCADE"), sa.Index(None, "image"), unique=(("image", "project"),))
 TEMPLATES = _noun("template", Template, TemplateRow, _of_project("RESTRICT"), sa.Index(None, "image"))
 DISKS = _noun("disk", Disk, Disk, _of_project("RESTRICT"), sa.Index(None, "machine"))
 MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Index(None, "host"))

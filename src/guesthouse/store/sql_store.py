@@ -39,6 +39,7 @@ class SqlTransaction:
         self.access_keys = RecordTable(schema.ACCESS_KEYS, session)
         self.door_records = RecordTable(schema.DOOR_RECORDS, session)
         self.tags = RecordTable(schema.TAGS, session)
+        self.shares = RecordTable(schema.SHARES, session)
         self.operations = RecordTable(schema.OPERATIONS, session)
         self.events = SqlEventLog(session)
         self._session = session

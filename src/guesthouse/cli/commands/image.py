@@ -21,7 +21,13 @@ def import_image(context: Context, row: Command, values: Values) -> int:
 
 
 def create(context: Context, row: Command, values: Values) -> int:
-    """Make an image of a machine, or of a snapshot of it."""
+    """Make an image of a machine, of a snapshot of it, or of one disk."""
+    if values.get("machine") is None:
+        if values.get("disk") is None:
+            raise Invalid(
+                "nothing is named to make an image of", field="from", hint="add --from MACHINE, or --disk DISK"
+            )
+        return perform.perform(context, row, values)
     machine, at, snapshot = values["machine"].partition("@")
     if at and not snapshot:
         raise Invalid(

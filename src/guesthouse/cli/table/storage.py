@@ -30,18 +30,21 @@ _DISK_FIELDS = (
 _DISKS = (
     Command(
         "disk create",
-        "make an empty disk",
+        "make a disk, empty or of an image",
         SECTION,
         (
             Argument("name", "name of the disk"),
-            Argument("size_mib", "its size, like 10G", "SIZE", read=size),
+            Argument("size_mib", "its size, like 10G; that of its image when not given", "SIZE", read=size,
+                     required=False),
+            Option("--from", "image", "the image whose content it is to have", "IMAGE", complete="image"),
             Option("--format", "format", "its format (qcow2)", choices=_FORMATS),
             Option("--thin", "thin", "take blocks when they are written, or all at once (yes)", "yes|no", read=truth),
         ),
         Request("POST", "/disks"),
         done="made disk {name}",
         durable=True,
-        examples=("guest disk create data 10G", "guest disk create fast 4G --format raw --thin no"),
+        examples=("guest disk create data 10G", "guest disk create fast 4G --format raw --thin no",
+                  "guest disk create restored --from data-monday"),
     ),
     Command(
         "disk list",
@@ -169,25 +172,73 @@ _IMAGES = (
     ),
     Command(
         "image create",
-        "make an image of a machine's root disk",
+        "make an image of a disk, or of a machine's root disk",
         SECTION,
         (
             Argument("name", "name of the image"),
             Option("--from", "machine", "the machine as it is now, or as one of its snapshots has it",
-                   "MACHINE[@SNAPSHOT]", required=True, complete="machine"),
+                   "MACHINE[@SNAPSHOT]", complete="machine"),
+            Option("--disk", "disk", "the disk, when it is not the machine's root disk", "DISK", complete="disk"),
+            Option("--data", "data", "there is no system in it: it is for disks, not to launch from", switch=True),
             Option("--quiesce", "quiesce", "have the guest's agent freeze file systems for the moment it shows",
                    switch=True),
             Option("--pause", "pause", "have the machine stand still while its disk is read", switch=True),
+            Option("--reboot", "reboot", "shut the machine down for the moment it shows, and start it again",
+                   switch=True),
         ),
         Request("POST", "/images/create"),
         done="made image {subject_name}",
         durable=True,
         run="image:create",
         about="A machine that runs goes on, unless told otherwise: the image shows its disk at one moment, as after a "
-        "power failure, or clean with --quiesce. Data disks are not part of it. What is in the guest goes along, users "
-        "and keys too; cloud-init configures a machine launched from it anew.",
+        "power failure, or clean with --quiesce. Data disks are not part of it: each makes an "
+        "image of its own. What is in the guest goes along, users and keys too; cloud-init configures a machine "
+        "that is launched from it anew.",
         examples=("guest image create web-golden --from web --quiesce",
-                  "guest image create web-golden --from web@before-upgrade"),
+                  "guest image create web-golden --from web@before-upgrade",
+                  "guest image create data-monday --disk data"),
+    ),
+    Command(
+        "image copy",
+        "make an image of one's own of another: it takes no room",
+        SECTION,
+        (_IMAGE, Argument("name", "name of the new image")),
+        Request("POST", "/images/{image}/copy"),
+        done="made image {subject_name}",
+        durable=True,
+        examples=("guest image copy golden our-golden",),
+    ),
+    Command(
+        "image share",
+        "let another project use an image",
+        SECTION,
+        (_IMAGE, Option("--with", "project", "name, id or number of the project", "PROJECT", required=True)),
+        Request("POST", "/images/{image}/share"),
+        done="project {project} can use image {image}",
+        examples=("guest image share golden --with shop",),
+    ),
+    Command(
+        "image unshare",
+        "let another project use an image no more",
+        SECTION,
+        (_IMAGE, Option("--with", "project", "name, id or number of the project", "PROJECT", required=True)),
+        Request("POST", "/images/{image}/unshare"),
+        done="project {project} can use image {image} no more; what it has made of it stays",
+        examples=("guest image unshare golden --with shop",),
+    ),
+    Command(
+        "image change",
+        "change what an image is for",
+        SECTION,
+        (
+            _IMAGE,
+            Option("--public", "public", "let every project use it (operators only)", "yes|no", read=truth),
+            Option("--data", "data", "there is no system in it: it is for disks, not to launch from", "yes|no",
+                   read=truth),
+        ),
+        Request("POST", "/images/{image}/change"),
+        done="changed image {image}",
+        examples=("guest image change golden --public yes",),
     ),
     Command(
         "image prepare",
@@ -222,7 +273,7 @@ _IMAGES = (
     ),
     Command(
         "image list",
-        "list images: the project's own and public ones",
+        "list images: the project's own, shared and public ones",
         SECTION,
         (),
         Request("GET", "/images"),
@@ -234,6 +285,7 @@ _IMAGES = (
             Column("DISK", "virtual_mib", "mib", right=True),
             Column("FILES", "file_bytes", "bytes", right=True),
             Column("PUBLIC", "public", "yes"),
+            Column("DATA", "data", "yes"),
             Column("AGE", "created_at", "age", right=True),
         ),
         aliases=("ls",),
@@ -259,6 +311,8 @@ _IMAGES = (
             Column("initrd", "initrd"),
             Column("user", "user"),
             Column("public", "public", "yes"),
+            Column("shared with", "shared_with", "list"),
+            Column("data", "data", "yes"),
             Column("source", "source"),
             Column("sha256", "digest"),
             Column("created", "created_at", "time"),
@@ -266,9 +320,11 @@ _IMAGES = (
         examples=("guest image show debian",),
     ),
     Command(
-        "image delete", "delete an image that no machine uses", SECTION, (_IMAGE, _YES),
+        "image delete", "delete an image that no machine uses", SECTION,
+        (_IMAGE, Option("--when-free", "when_free", "have nobody use it from now on, and delete it as soon as no "
+                        "machine and no disk stands on it", switch=True), _YES),
         Request("DELETE", "/images/{image}"), done="deleted image {image}", durable=True,
-        confirm="Delete image {image}?", examples=("guest image delete old-web",),
+        confirm="Delete image {image}?", examples=("guest image delete old-web", "guest image delete old --when-free"),
     ),
 )  # fmt: skip
 
@@ -349,6 +405,6 @@ ROWS = (*_DISKS, *_IMAGES, *_TEMPLATES)
 
 GROUPS = (
     Group("disk", "disks: make, attach, resize, convert", SECTION),
-    Group("image", "images: build, import, pull, create, prepare, export", SECTION),
+    Group("image", "images: build, import, pull, create, share, export", SECTION),
     Group("template", "templates: frozen machines to fork from", SECTION),
 )

@@ -19,7 +19,7 @@ from guesthouse.doors.native.rows import Wait
 from guesthouse.engine.snapshot_views import HeldDisk
 from guesthouse.model.dialect import AccessKey
 from guesthouse.model.machine import Machine, MachineSpec, State
-from guesthouse.model.resources import Disk, OperationRow, Project, Quota, Role, SnapshotRow, Template
+from guesthouse.model.resources import Disk, Image, OperationRow, Project, Quota, Role, SnapshotRow, Template
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
 
@@ -190,6 +190,12 @@ class DiskDocument(Disk, frozen=True, kw_only=True):
 
     machine_name: str = ""
     chain: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ImageDocument(Image, frozen=True, kw_only=True):
+    """An image, and for its own project the names of the others that may use it."""
+
+    shared_with: tuple[str, ...] = ()
 
 
 class TemplateDocument(Template, frozen=True, kw_only=True):

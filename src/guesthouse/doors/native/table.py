@@ -20,6 +20,7 @@ from guesthouse.doors.native.documents import (
     FilePut,
     FileRef,
     HouseDocument,
+    ImageDocument,
     LogTail,
     MachineDocument,
     MachineFilter,
@@ -63,7 +64,18 @@ from guesthouse.engine.accept import Removed
 from guesthouse.model.dialect import AccessKey, OpenDoor
 from guesthouse.model.machine import MachineRow
 from guesthouse.model.network import Elastic, Group, Pool, Subnet
-from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, Role, SnapshotRow, TemplateRow
+from guesthouse.model.resources import (
+    Disk,
+    Event,
+    Image,
+    Key,
+    OperationRow,
+    Project,
+    Role,
+    Share,
+    SnapshotRow,
+    TemplateRow,
+)
 from guesthouse.ports import Capacity, Finding
 
 _LATER: dict[str, Any] = {"answer": OperationDocument, "status": 202, "waits": True}
@@ -147,7 +159,7 @@ INSIDE = (
 )  # fmt: skip
 
 DISKS = (
-    ask("POST", "/disks", intents.DiskCreate, "Make an empty disk", **_LATER),
+    ask("POST", "/disks", intents.DiskCreate, "Make a disk, empty or of an image", **_LATER),
     see("GET", "/disks", views.disks, "List disks", list[Disk]),
     see("GET", "/disks/{disk}", views.disk, "Show a disk and its files", DiskDocument, OfDisk),
     ask("DELETE", "/disks/{disk}", intents.DiskDelete, "Delete a disk that no machine has", **_LATER),
@@ -159,14 +171,18 @@ DISKS = (
 )  # fmt: skip
 
 IMAGES = (
-    see("GET", "/images", views.images, "List images: the project's own and public ones", list[Image]),
-    see("GET", "/images/{image}", views.image, "Show an image, by name, id or family", Image, OfImage),
+    see("GET", "/images", views.images, "List images: the project's own, shared and public ones", list[Image]),
+    see("GET", "/images/{image}", views.image, "Show an image, by name, id or family", ImageDocument, OfImage),
     ask("POST", "/images/build", intents.ImageBuild, "Build an image from the host's Debian packages", **_LATER),
     ask(
         "POST", "/images/import", intents.ImageImport, "Take a disk image from a file of the host or a URL", **_LATER
     ),
     ask("POST", "/images/pull", intents.ImagePull, "Fetch an image from an image server", **_LATER),
-    ask("POST", "/images/create", intents.ImageCreate, "Make an image of a machine's root disk", **_LATER),
+    ask("POST", "/images/create", intents.ImageCreate, "Make an image of a disk", **_LATER),
+    ask("POST", "/images/{image}/copy", intents.ImageCopy, "Make an image of the project's own of another", **_LATER),
+    ask("POST", "/images/{image}/change", intents.ImageChange, "Change what an image is for", Image),
+    ask("POST", "/images/{image}/share", intents.ImageShare, "Let another project use an image", Share),
+    ask("POST", "/images/{image}/unshare", intents.ImageUnshare, "Let another project use it no more", Removed),
     ask("POST", "/images/{image}/prepare", intents.ImagePrepare, "Make an image with a gate of one without", **_LATER),
     ask("POST", "/images/{image}/export", intents.ImageExport, "Write an image to a file of the host", **_LATER),
     ask("DELETE", "/images/{image}", intents.ImageDelete, "Delete an image that no machine uses", **_LATER),

@@ -201,8 +201,10 @@ async def images(call: Call[NoParams]) -> Sequence[Image]:
     return await call.engine.views.images(call.asker)
 
 
-async def image(call: Call[d.OfImage]) -> Image:
-    return await call.engine.views.image(call.asker, call.params.image)
+async def image(call: Call[d.OfImage]) -> d.ImageDocument:
+    view = await call.engine.views.image(call.asker, call.params.image)
+    record = {name: getattr(view.image, name) for name in view.image.__struct_fields__}
+    return d.ImageDocument(**record, shared_with=view.shared_with)
 
 
 async def keys(call: Call[NoParams]) -> Sequence[Key]:

@@ -22,6 +22,7 @@ from guesthouse.engine.accept import (
     disks,
     forks,
     groups,
+    image_uses,
     images,
     machine_images,
     machines,
@@ -42,12 +43,26 @@ from guesthouse.engine.progress import Board
 from guesthouse.model.dialect import AccessKey, DoorRecord
 from guesthouse.model.errors import Denied
 from guesthouse.model.network import Elastic, Pool
-from guesthouse.model.resources import Key, Operation, Project, Role, Snapshot, Token
+from guesthouse.model.resources import Image, Key, Operation, Project, Role, Share, Snapshot, Token
 from guesthouse.ports import HostFacts, NetworkFacts, Store
 
 __all__ = ["INTENTS", "Accept", "Accepted", "IntentRow", "NewToken", "Removed"]
 
-Accepted = Operation | Snapshot | Project | Token | Key | NewToken | Removed | Elastic | Pool | AccessKey | DoorRecord
+Accepted = (
+    Operation
+    | Snapshot
+    | Project
+    | Token
+    | Key
+    | NewToken
+    | Removed
+    | Elastic
+    | Pool
+    | AccessKey
+    | DoorRecord
+    | Image
+    | Share
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,10 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.ImageImport: IntentRow(Role.OPERATOR, images.import_),
     intents.ImagePull: IntentRow(Role.OPERATOR, images.pull),
     intents.ImageCreate: IntentRow(Role.OPERATOR, machine_images.create),
+    intents.ImageCopy: IntentRow(Role.OPERATOR, image_uses.copy),
+    intents.ImageChange: IntentRow(Role.OPERATOR, image_uses.change),
+    intents.ImageShare: IntentRow(Role.OPERATOR, image_uses.share),
+    intents.ImageUnshare: IntentRow(Role.OPERATOR, image_uses.unshare),
     intents.ImagePrepare: IntentRow(Role.OPERATOR, images.prepare),
     intents.ImageExport: IntentRow(Role.OPERATOR, images.export, house_only=True),
     intents.ImageDelete: IntentRow(Role.OPERATOR, images.delete),

@@ -2,7 +2,7 @@
 
 Rules
 -----
-1. Everything found here belongs to the asker's project, or is a public image; all else does not exist.
+1. Everything found here belongs to the asker's project, or is an image that this may use; all else does not exist.
 2. An operation is opened in the same transaction that writes the desired state it wants.
 """
 
@@ -19,7 +19,7 @@ from guesthouse.engine.forks import forks_in
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.engine.network_undo import Former
-from guesthouse.engine.readings import refuse_read_machine
+from guesthouse.engine.readings import Reading, refuse_read_machine
 from guesthouse.engine.records import an_operation
 from guesthouse.engine.resolve import find, find_image
 from guesthouse.model.errors import Conflict, NotFound
@@ -47,6 +47,7 @@ class Desk:
 
     `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
     `beside` has the ids of further subjects that have work by what was accepted, `before` how places were that change.
+    `readings` has what is to be read of machines that run, by their ids: all that is read of one is of one moment.
     """
 
     tx: Transaction
@@ -58,6 +59,7 @@ class Desk:
     pushed_aside: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     before: list[Former] = field(default_factory=list)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
     def new_id(self) -> str:
         return make_id(self.random)
@@ -78,7 +80,7 @@ class Desk:
 
     async def image(self, ref: str) -> Image:
         """The image of that name, id or family; the project's own come before public ones."""
-        return await find_image(self.tx.images, self.asker.project, ref)
+        return await find_image(self.tx, self.asker.project, ref)
 
     async def ready_disk(self, ref: str) -> Disk:
         """`disk`; raises `Conflict` while something is being done with it."""
@@ -92,6 +94,39 @@ class Desk:
         image = await self.image(ref)
         if image.state is not ImageState.READY:
             raise _not_ready("image", image, "how far it is")
+        return image
+
+    async def system_image(self, ref: str) -> Image:
+        """`ready_image`; raises `Conflict` for one that is data."""
+        image = await self.ready_image(ref)
+        if image.data:
+            raise Conflict(
+                f"image {image.name} is data: there is no system in it",
+                subject=f"image {image.name}",
+                field="image",
+                value=image.name,
+                hint=f"`guest disk create NAME --from {image.name}` makes a disk of it",
+            )
+        return image
+
+    async def image_under(self, machine: Machine) -> Image:
+        """The image that a machine was launched from: it stays as long, whoever may use it now."""
+        image = await self.tx.images.get(machine.image)
+        if image is None:
+            raise NotFound(f"the image of machine {machine.name} is gone", subject=f"machine {machine.name}")
+        return image
+
+    async def disk_image(self, ref: str) -> Image:
+        """`ready_image`; raises `Conflict` for one without a disk."""
+        image = await self.ready_image(ref)
+        if not image.disk:
+            raise Conflict(
+                f"image {image.name} has no disk",
+                subject=f"image {image.name}",
+                field="image",
+                value=image.name,
+                hint="it is a kernel and an initrd; take another one",
+            )
         return image
 
     async def machine_to_change(self, ref: str) -> Machine:

@@ -8,34 +8,45 @@ from guesthouse.decide.plan import hot_pluggable
 from guesthouse.decide.validate import check_disk_size, check_spec
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.machine_disks import refuse_held_disk
+from guesthouse.engine.accept.machine_disks import image_size, refuse_held_disk
 from guesthouse.engine.accept.machines import desired
 from guesthouse.engine.accept.room import check_project, check_space
+from guesthouse.engine.readings import refuse_read_disk
 from guesthouse.engine.undo import Touched
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, Power
 from guesthouse.model.names import check_name
-from guesthouse.model.resources import Disk, DiskState, Operation
+from guesthouse.model.resources import Disk, DiskState, Image, Operation
 
 
 async def create(desk: Desk, intent: intents.DiskCreate) -> Operation:
-    """Make an empty disk that no machine has yet."""
-    check_name(intent.name, "disk")
-    check_disk_size(intent.size_mib)
-    await check_project(desk, disk_mib=intent.size_mib)
-    await check_space(desk, 0 if intent.thin else intent.size_mib)
+    """Make a disk that no machine has yet."""
+    id = desk.new_id()
+    name = check_name(intent.name or f"disk-{id[:8]}", "disk")
+    image = await desk.disk_image(intent.image) if intent.image else None
+    size_mib = check_disk_size(_size(intent, image))
+    await check_project(desk, disk_mib=size_mib)
+    await check_space(desk, 0 if intent.thin else size_mib)
     disk = await desk.tx.disks.insert(
         Disk(
-            id=desk.new_id(),
+            id=id,
             project=desk.asker.project,
-            name=intent.name,
-            size_mib=intent.size_mib,
+            name=name,
+            size_mib=size_mib,
             format=intent.format,
             thin=intent.thin,
+            image=image.id if image else "",
             host=desk.host,
         )
     )
     return await desk.open("disk.create", disk)
+
+
+def _size(intent: intents.DiskCreate, image: Image | None) -> int:
+    """How large a disk is to be, in MiB; raises `Invalid` where an image does not fit into it."""
+    if image is None:
+        return intent.size_mib
+    return image_size(intent.size_mib, image)
 
 
 async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
@@ -43,6 +54,7 @@ async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
     disk = await desk.ready_disk(intent.disk)
     machine = await desk.machine_to_change(intent.machine)
     refuse_held_disk(disk, "")
+    await refuse_read_disk(desk.tx, disk)
     await _refuse_in_snapshots(desk, disk, of_others_than=machine.id)
     new = DiskSpec(
         name=disk.name,
@@ -97,6 +109,7 @@ async def resize(desk: Desk, intent: intents.DiskResize) -> Operation:
     await check_project(desk, disk_mib=size_mib - disk.size_mib)
     await check_space(desk, 0 if disk.thin else size_mib - disk.size_mib)
     if machine is None:
+        await refuse_read_disk(desk.tx, disk)
         await _set_busy(desk, disk)
         return await desk.open("disk.resize", disk, context={"size_mib": size_mib})
     await desk.allow_change(machine)
@@ -113,6 +126,7 @@ async def convert(desk: Desk, intent: intents.DiskConvert) -> Operation:
     """Rewrite a free disk in another format."""
     disk = await desk.ready_disk(intent.disk)
     await _refuse_held(desk, disk, "convert")
+    await refuse_read_disk(desk.tx, disk)
     await _refuse_in_snapshots(desk, disk)
     if intent.format is disk.format:
         return await desk.open("disk.convert", disk, done=True)
@@ -125,6 +139,7 @@ async def delete(desk: Desk, intent: intents.DiskDelete) -> Operation:
     """Remove a free disk and what is on it."""
     disk = await desk.disk(intent.disk)
     await _refuse_held(desk, disk, "delete")
+    await refuse_read_disk(desk.tx, disk)
     await _refuse_in_snapshots(desk, disk)
     if under_way := await desk.open_operations(disk.id):
         raise Conflict(

@@ -8,7 +8,7 @@ from typing import Any
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_memory, check_space
-from guesthouse.engine.readings import in_use
+from guesthouse.engine.standing import refuse_needed
 from guesthouse.model.errors import Conflict, Denied, Invalid
 from guesthouse.model.machine import PREPARING_MIB
 from guesthouse.model.names import check_name
@@ -25,7 +25,7 @@ _BUILD_MIB = {"micro": 256, "debian": 4096}
 
 async def build(desk: Desk, intent: intents.ImageBuild) -> Operation:
     """Build an image of this house. Built ones are public: no tenant's data is in them."""
-    _only_house(desk, "build images")
+    only_house(desk, "build images")
     if intent.recipe not in RECIPES:
         raise _not_one_of("recipe", intent.recipe, RECIPES)
     await check_space(desk, _BUILD_MIB[intent.recipe])
@@ -45,14 +45,14 @@ async def import_(desk: Desk, intent: intents.ImageImport) -> Operation:
         )
     scheme, found, _ = intent.source.partition("://")
     if not found:
-        _only_house(desk, "import a file of the host")
+        only_house(desk, "import a file of the host")
         if not intent.source.startswith("/"):
             raise Invalid(f"{intent.source!r} is no absolute path", field="source", value=intent.source,
                           hint="name the file by its whole path, or give an http(s) URL")  # fmt: skip
     elif scheme not in ("http", "https"):
         raise _not_one_of("source", f"{scheme}://", ("http://", "https://", "/PATH"))
     if intent.public:
-        _only_house(desk, "make an image public")
+        only_house(desk, "make an image public")
     context = {"sha256": intent.sha256.lower(), "format": intent.format}
     return await make(
         desk,
@@ -76,7 +76,7 @@ async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
             hint="write it like debian:12 or ubuntu:24.04",
         )
     if intent.public:
-        _only_house(desk, "make an image public")
+        only_house(desk, "make an image public")
     return await make(
         desk,
         "image.pull",
@@ -90,7 +90,7 @@ async def pull(desk: Desk, intent: intents.ImagePull) -> Operation:
 
 async def prepare(desk: Desk, intent: intents.ImagePrepare) -> Operation:
     """Make an image with a gate of one without, by booting that once."""
-    origin = await desk.ready_image(intent.image)
+    origin = await desk.system_image(intent.image)
     if not origin.disk:
         raise Conflict(
             f"image {origin.name} has no disk that could get a gate",
@@ -100,7 +100,7 @@ async def prepare(desk: Desk, intent: intents.ImagePrepare) -> Operation:
             hint=f"images built here have one: try `guest template create {origin.name}`",
         )
     if intent.public:
-        _only_house(desk, "make an image public")
+        only_house(desk, "make an image public")
     await check_memory(desk, PREPARING_MIB)
     await check_space(desk, _PREPARED_TIMES * origin.file_bytes >> 20)
     return await make(
@@ -116,7 +116,7 @@ async def prepare(desk: Desk, intent: intents.ImagePrepare) -> Operation:
 
 async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
     """Write an image to a new file of this host, in a format of choice."""
-    _only_house(desk, "export to a file of the host")
+    only_house(desk, "export to a file of the host")
     image = await desk.ready_image(intent.image)
     if intent.format not in EXPORT_FORMATS:
         raise _not_one_of("format", intent.format, EXPORT_FORMATS)
@@ -134,7 +134,7 @@ async def export(desk: Desk, intent: intents.ImageExport) -> Operation:
 
 
 async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
-    """Remove an image that no disk, no machine and no template stands on."""
+    """Remove an image that no disk, no machine and no template stands on, or retire it until it is so."""
     image = await desk.image(intent.image)
     if image.project != desk.asker.project:
         raise Denied(f"image {image.name} is another project's", subject=f"image {image.name}")
@@ -144,35 +144,23 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
             subject=f"image {image.name}",
             hint=f"wait for it, or `guest operation cancel {under_way[-1].id}`",
         )
-    await _refuse_origin(desk, image)
-    users = [disk.name for disk in await desk.tx.disks.select(image=image.id)]
-    users += [machine.name for machine in await desk.tx.machines.scan(image=image.id)]
-    if users:
-        raise Conflict(
-            f"image {image.name} is under {len(users)} disks and machines",
-            subject=f"image {image.name}",
-            field="image",
-            value=", ".join(sorted(set(users))[:5]),
-            hint="delete those first",
-        )
-    if templates := [template.name for template in await desk.tx.templates.scan(image=image.id)]:
-        raise Conflict(
-            f"image {image.name} is under template {', '.join(templates)}",
-            subject=f"image {image.name}",
-            field="image",
-            value=", ".join(templates),
-            hint=f"`guest template delete {templates[0]}` first",
-        )
+    if intent.when_free and await _is_needed(desk, image):
+        retired = f"{image.name[:40]}-{image.id[:8]}"
+        await desk.tx.images.update(image.id, {}, name=retired, family="", public=False, state=ImageState.RETIRED)
+        for share in await desk.tx.shares.select(image=image.id):
+            await desk.tx.shares.delete(share.id)
+        return await desk.open("image.delete", image, done=True)
+    await refuse_needed(desk.tx, image)
     await desk.tx.images.update(image.id, {}, state=ImageState.DELETING)
     return await desk.open("image.delete", image)
 
 
-async def _refuse_origin(desk: Desk, image: Image) -> None:
-    """Raise `Conflict` while another image is being made of this one."""
-    for row in await desk.tx.operations.scan(kind="image.prepare", ended_at=0.0):
-        operation = await desk.tx.operations.get(row.id)
-        if operation is not None and operation.context["origin"] == image.id:
-            raise in_use(row, f"image {image.name}")
+async def _is_needed(desk: Desk, image: Image) -> bool:
+    try:
+        await refuse_needed(desk.tx, image)
+    except Conflict:
+        return True
+    return False
 
 
 async def make(
@@ -184,18 +172,21 @@ async def make(
     source: str,
     family: str = "",
     user: str = "",
+    data: bool = False,
     context: dict[str, Any] | None = None,
 ) -> Operation:
-    """Write down an image of the project, and the operation that makes it."""
-    check_name(name, "image")
+    """Write down an image of the project, and the operation that makes it. An empty name is chosen."""
+    id = desk.new_id()
+    name = check_name(name or f"image-{id[:8]}", "image")
     if family:
         check_name(family, "image")
     image = await desk.tx.images.insert(
         Image(
-            id=desk.new_id(),
+            id=id,
             project=desk.asker.project,
             name=name,
             public=public,
+            data=data,
             source=source,
             family=family,
             user=user,
@@ -206,7 +197,8 @@ async def make(
     return await desk.open(kind, image, context={**(context or {}), **rights})
 
 
-def _only_house(desk: Desk, what: str) -> None:
+def only_house(desk: Desk, what: str) -> None:
+    """Raise `Denied` unless the operator of the house asks."""
     if not desk.asker.house:
         raise Denied(f"only the operator of the house may {what}", hint="ask the operator, or import from a URL")
 

@@ -6,6 +6,7 @@ import msgspec
 
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_project, check_space
+from guesthouse.engine.readings import refuse_read_disk
 from guesthouse.engine.undo import Touched
 from guesthouse.model.errors import Conflict, Invalid
 from guesthouse.model.machine import DiskSpec, Machine, MachineSpec
@@ -30,10 +31,22 @@ async def make_disks(
     return msgspec.structs.replace(spec, disks=tuple(disks)), Touched(made=tuple(made))
 
 
+async def with_sizes(desk: Desk, spec: MachineSpec) -> MachineSpec:
+    """The description with the sizes of disks that are to have the content of images."""
+
+    async def sized(disk: DiskSpec) -> DiskSpec:
+        if disk.disk or not disk.image:
+            return disk
+        return msgspec.structs.replace(disk, size_mib=image_size(disk.size_mib, await desk.disk_image(disk.image)))
+
+    return msgspec.structs.replace(spec, disks=tuple([await sized(disk) for disk in spec.disks]))
+
+
 async def _new_disk(
     desk: Desk, machine_id: str, machine_name: str, disk: DiskSpec, image: Image, template: str
 ) -> DiskSpec:
     on_image = disk.name == "root" and bool(image.disk)
+    content = await desk.disk_image(disk.image) if disk.image else None
     record = Disk(
         id=desk.new_id(),
         project=desk.asker.project,
@@ -42,13 +55,25 @@ async def _new_disk(
         format=disk.format,
         thin=disk.thin,
         state=DiskState.READY,
-        image=image.id if on_image else "",
-        template=template if on_image else "",
+        image=content.id if content else image.id if on_image else "",
+        template=template if on_image and content is None else "",
         machine=machine_id,
         host=desk.host,
     )
     await insert_disk(desk, machine_name, record)
-    return msgspec.structs.replace(disk, disk=record.id)
+    return msgspec.structs.replace(disk, disk=record.id, image="")
+
+
+def image_size(size_mib: int, image: Image) -> int:
+    """How large a disk with an image's content is (MiB), if nothing is said; raises `Invalid` where it does not fit."""
+    if size_mib and size_mib < image.virtual_mib:
+        raise Invalid(
+            f"a disk of {size_mib} MiB is smaller than image {image.name} ({image.virtual_mib} MiB)",
+            field="size_mib",
+            value=size_mib,
+            hint=f"make it {image.virtual_mib}M at least",
+        )
+    return size_mib or image.virtual_mib
 
 
 def disk_name(machine_name: str, disk: DiskSpec) -> str:
@@ -73,6 +98,7 @@ async def insert_disk(desk: Desk, machine_name: str, disk: Disk) -> None:
 async def _take_disk(desk: Desk, machine_id: str, disk: DiskSpec) -> DiskSpec:
     record = await desk.ready_disk(disk.disk)
     refuse_held_disk(record, machine_id)
+    await refuse_read_disk(desk.tx, record)
     await desk.tx.disks.update(record.id, {"machine": record.machine}, machine=machine_id)
     return msgspec.structs.replace(disk, disk=record.id, size_mib=record.size_mib, format=record.format)
 

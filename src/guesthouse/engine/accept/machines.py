@@ -15,7 +15,7 @@ from guesthouse.decide.types import resized, untyped
 from guesthouse.decide.validate import check_forward, check_range, check_spec, check_told
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
-from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks
+from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks, with_sizes
 from guesthouse.engine.accept.metadata import changed_options, check_service
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
@@ -44,8 +44,9 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     spec = intent.spec
     if not spec.name:
         spec = msgspec.structs.replace(spec, name=generate_name(desk.random))
-    image = await desk.ready_image(spec.image or DEFAULT_IMAGE)
+    image = await desk.system_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
+    spec = await with_sizes(desk, spec)
     check_spec(spec)
     check_told(spec)
     await check_fits(desk, spec)
@@ -163,7 +164,7 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
     if not await desk.tx.machines.scan(project=desk.asker.project, name=intent.spec.name):
         return await launch(desk, intents.Launch(spec=intent.spec))
     machine = await desk.machine_to_change(intent.spec.name)
-    image = await desk.ready_image(machine.image)
+    image = await desk.image_under(machine)
     spec = intent.spec if intent.spec.image else msgspec.structs.replace(intent.spec, image=machine.spec.image)
     spec = match_nics(machine.spec, spec)
     for name in ("image", "user_data", "user_data_encoding", "datasource"):
@@ -174,7 +175,7 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
                 field=name,
                 hint="delete the machine and launch it anew",
             )
-    spec = match_disks(machine.spec, complete(desk.random, spec, image))
+    spec = await with_sizes(desk, match_disks(machine.spec, complete(desk.random, spec, image)))
     spec, touched = await adopt_disks(desk, machine, spec, image)
     return await change_to(desk, machine, spec, touched)
 

@@ -20,7 +20,7 @@ from guesthouse.model.resources import Image, Operation, Template, TemplateState
 
 async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
     """Write down a template, and the operation that boots and freezes it."""
-    image = await desk.ready_image(intent.image)
+    image = await desk.system_image(intent.image)
     if intent.public:
         _check_public(desk, image)
     name = intent.name or _called_after(image, intent)

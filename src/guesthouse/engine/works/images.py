@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from guesthouse.engine.readings import reading_of
+from guesthouse.engine.standing import forget_image
 from guesthouse.engine.works.subject import Subject, Tools, nothing
 from guesthouse.model.resources import Image, ImageState, Operation
 from guesthouse.ports import Progress, Transaction
@@ -51,7 +52,7 @@ async def _publish(tx: Transaction, operation: Operation) -> None:
 
 
 async def _remove(tx: Transaction, operation: Operation) -> None:
-    await tx.images.delete(operation.subject)
+    await forget_image(tx, operation.subject)
 
 
 SUBJECT = Subject(
@@ -63,6 +64,7 @@ SUBJECT = Subject(
         "image.import": _publish,
         "image.pull": _publish,
         "image.create": _publish,
+        "image.copy": _publish,
         "image.prepare": _publish,
         "image.export": nothing,
         "image.delete": _remove,

@@ -118,7 +118,7 @@ class Once:
         placed = place(spec, machine_type=capabilities.machine_type())
         if not errand.seed:
             placed = without_identity(placed)
-        identity.share_image(self.house.images / image.id, public=image.public, project_number=errand.project_number)
+        identity.open_image(self.house.images, image, errand.project, errand.project_number)
         await self._prepare(folder, errand)
         start_with = firmware.choose(_desired(errand, spec), self.house, folder)
         if isinstance(start_with, Uefi):

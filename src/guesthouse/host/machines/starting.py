@@ -241,9 +241,7 @@ class Starter:
         """Let the machine have what is its own, and read what it shares."""
         images = {image.id: image for image in (desired.image, *desired.images) if image is not None}
         for image in images.values():
-            identity.share_image(
-                self.house.images / image.id, public=image.public, project_number=desired.project_number
-            )
+            identity.open_image(self.house.images, image, desired.machine.project, desired.project_number)
         prepare_files(folder)
         own = [
             folder.pidfile,

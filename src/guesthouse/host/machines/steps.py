@@ -157,6 +157,9 @@ async def _plug_disk(hands: Hands, step: PlugDisk, desired: Desired, progress: P
     disk = next(disk for disk in desired.disks if disk.id == step.disk.disk)
     identity.give_to_machine(run.folder.path, hands.disks.path(disk))
     identity.let_read(run.folder.path, *hands.disks.frozen(disk))
+    for image in desired.images:
+        if image.id == disk.image:
+            identity.open_image(hands.disks.house.images, image, desired.machine.project, desired.project_number)
     try:
         await plugging.plug_disk(run, step.disk, hands.disks.file(disk, desired.images))
     except BaseException:
