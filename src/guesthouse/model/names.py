@@ -53,9 +53,9 @@ _RULES = {
 }
 
 
-def generate_name(random: Random) -> str:
-    """A name nobody had to think of, like ``quiet-otter-41``."""
-    return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{random.randrange(10, 100)}"
+def generate_name(random: Random, below: int = 100) -> str:
+    """A name nobody had to think of, like ``quiet-otter-41``; its number is less than `below`, with as many digits."""
+    return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{random.randrange(below // 10, below)}"
 
 
 def is_id(text: str) -> bool:

@@ -101,7 +101,8 @@ class Ec2:
         token = service.token_of(row.action, arguments)
         once = None
         if token:
-            others = {name: value for name, value in arguments.items() if value != token and name != "DryRun"}
+            outer = {*service.tokens[row.action], "DryRun"}
+            others = {name: value for name, value in arguments.items() if name not in outer}
             said = msgspec.json.encode([row.action, others], order="sorted")
             once = service.once(row.action, token, hashlib.sha256(said).hexdigest())
         return Call(self.engine, asker, arguments, once)

@@ -23,6 +23,7 @@ from guesthouse.engine.accept.room import (
     check_memory,
     check_project,
     check_room,
+    free_name,
     refuse_taken_name,
     refuse_taken_ports,
 )
@@ -32,7 +33,7 @@ from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
 from guesthouse.model.machine import Datasource, Deleting, Forward, Machine, MachineSpec, NicSpec, Power
-from guesthouse.model.names import check_name, generate_name
+from guesthouse.model.names import check_name
 from guesthouse.model.resources import Operation
 
 DEFAULT_IMAGE = "micro"
@@ -43,7 +44,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     """Make a machine, its disks, and an operation that brings it up."""
     spec = intent.spec
     if not spec.name:
-        spec = msgspec.structs.replace(spec, name=generate_name(desk.random))
+        spec = msgspec.structs.replace(spec, name=await free_name(desk))
     image = await desk.system_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
     spec = await with_sizes(desk, spec)

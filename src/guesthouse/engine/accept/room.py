@@ -5,6 +5,7 @@ Each function raises before anything is written; the transaction makes that hold
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from guesthouse.decide.quota import check_quota
@@ -13,9 +14,11 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.records import used_by
 from guesthouse.model.errors import Conflict, NoCapacity
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
+from guesthouse.model.names import generate_name
 from guesthouse.ports import Table
 
 SPARE_DISK_MIB = 64
+_TRIES = 8
 
 
 async def refuse_taken_name(desk: Desk, what: str, name: str) -> None:
@@ -29,6 +32,15 @@ async def refuse_taken_name(desk: Desk, what: str, name: str) -> None:
             value=name,
             hint="choose another name, or delete that one",
         )
+
+
+async def free_name(desk: Desk) -> str:
+    """A name nobody had to think of, and no machine of the project has; a longer one where short ones are rare."""
+    for tries in count():
+        name = generate_name(desk.random, 100 * 10 ** (tries // _TRIES))
+        if not await desk.tx.machines.scan(project=desk.asker.project, name=name):
+            return name
+    raise AssertionError("there is always a longer one")
 
 
 async def refuse_taken_ports(desk: Desk, nics: tuple[NicSpec, ...], mine: tuple[Forward, ...]) -> None:
