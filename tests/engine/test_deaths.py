@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -237,7 +238,18 @@ async def _left_over(store: Store, engine: Engine, asker: Asker) -> bool:
     return bool(going) or any(row.observed_generation != row.generation for row in (*machines, *networks))
 
 
-@pytest.mark.parametrize("name", sorted(SCENES | OTHERS))
+def on_databases(names: Iterable[str], both: Iterable[str]) -> pytest.MarkDecorator:
+    """Each on SQLite, and some on PostgreSQL too: what a transaction keeps is the same code, tested in tests/store."""
+    cases = [("sqlite", name) for name in names] + [("postgresql", name) for name in both]
+    return pytest.mark.parametrize(("store", "name"), cases, indirect=["store"])
+
+
+def one_of_each_subject() -> list[str]:
+    """The first scene of machines, of snapshots, of disks and so on."""
+    return list({name.partition(".")[0]: name for name in reversed(SCENES)}.values())
+
+
+@on_databases(sorted(SCENES | OTHERS), one_of_each_subject())
 async def test_killed_at_every_step(store: Store, name: str) -> None:
     scene = (SCENES | OTHERS)[name]
     async with _fresh(store) as host:
@@ -310,7 +322,7 @@ UNDOING = {
 }
 
 
-@pytest.mark.parametrize("name", UNDOING)
+@on_databases(UNDOING, list(UNDOING)[:1])
 async def test_killed_at_every_step_of_one_that_fails(store: Store, name: str) -> None:
     """Whenever the daemon dies, the next one fails as well, and what was there before is there again."""
     whole = await fail(store, UNDOING[name], fatal=-1)
