@@ -56,13 +56,15 @@ class Forget(Intent, frozen=True, kw_only=True):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """One of several things that are asked together: the intent, and what a door keeps with what it makes.
 
-    `kind` and `document` are those of a record about it, none where `kind` is empty; `tags` are put on it.
+    `kind` and `document` are those of a record about it, none where `kind` is empty; `tags` are put on it. Those that
+    are `beside` are put on what comes with a machine, by its table: ``disks`` or ``ports``.
     """
 
     intent: Intent
     kind: str = ""
     document: dict[str, Any] = msgspec.field(default_factory=dict)
     tags: dict[str, str] = msgspec.field(default_factory=dict)
+    beside: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,7 +111,7 @@ async def open_engine(
                 accept=accept,
                 views=Views(store, board, host.disks),
                 networks=NetworkViews(store, host.network_facts),
-                stock=Stocktaking(store),
+                stock=Stocktaking(store, host.facts),
                 inside=Inside(
                     store, host.guests, host.files, host.streams, host.network_facts, host.keys, board.changes
                 ),

@@ -18,7 +18,8 @@ def seen_columns(machine: Machine, observed: Observed, boot_id: str) -> dict[str
     if process is None:
         state = State.CRASHED if machine.state is State.CRASHED and machine.status.error else State.STOPPED
         error = machine.status.error if state is State.CRASHED else None
-        status = MachineStatus(boot_id=boot_id, error=error, host_key=observed.host_key)
+        ended = machine.status.ended
+        status = MachineStatus(boot_id=boot_id, ended=ended, error=error, host_key=observed.host_key)
         stage, ssh_port = Stage.NONE, 0
     else:
         state = _STATES.get(process.runstate, State.RUNNING)
@@ -66,9 +67,9 @@ def lapsed_columns(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[
         return "machine.stuck", {"power": Power.PAUSED}
     host_restarted = machine.status.boot_id not in ("", boot_id)
     crashed = why == Lapse.CRASHED and not host_restarted
-    status = MachineStatus(
-        boot_id=boot_id, error=_crash(machine).as_dict() if crashed else None, host_key=machine.status.host_key
-    )
+    ended = Lapse.CRASHED if crashed else "host-restarted" if host_restarted else Lapse.POWERED_OFF
+    error = _crash(machine).as_dict() if crashed else None
+    status = MachineStatus(boot_id=boot_id, ended=ended, error=error, host_key=machine.status.host_key)
     changes = {
         "power": Power.RUNNING if host_restarted and machine.autostart else Power.STOPPED,
         "stop_timeout_s": 0,
@@ -76,8 +77,7 @@ def lapsed_columns(machine: Machine, why: str, boot_id: str) -> tuple[str, dict[
         "stage": Stage.NONE,
         "status": status,
     }
-    event = "machine.crashed" if crashed else "machine.host-restarted" if host_restarted else "machine.powered-off"
-    return event, changes
+    return f"machine.{ended}", changes
 
 
 def _crash(machine: Machine) -> GuesthouseError:

@@ -21,18 +21,21 @@ from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
 from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Snapshot
-from guesthouse.ports import Store, Transaction
+from guesthouse.ports import Capacity, HostFacts, Store, Transaction
 
+CAPACITY = "capacity"
+"""Named among the nouns: what the host has."""
 Records = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Records by id, by noun; `at` is the database's time."""
+    """Records by id, by noun; `at` is the database's time. `capacity` is there where that was named as a noun."""
 
     project: Project
     at: float
     nouns: Mapping[str, Records]
+    capacity: Capacity | None = None
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -151,15 +154,20 @@ class Stocktaking:
     """Takes stock: `await stocktaking(asker, ("machines", "disks"))`."""
 
     store: Store
+    facts: HostFacts
 
     async def __call__(self, asker: Asker, nouns: Iterable[str]) -> Stock:
-        """What the asker's project has of these nouns, which are names of tables."""
+        """What the asker's project has of these nouns, which are names of tables, or `CAPACITY`."""
+        named = tuple(nouns)
+        capacity = await self.facts.capacity() if CAPACITY in named else None
         async with self.store.read() as tx:
             project = await tx.projects.get(asker.project)
             if project is None:
                 raise NotFound("the project is gone", subject="project", value=asker.project)
             found = {}
-            for noun in nouns:
+            for noun in named:
+                if noun == CAPACITY:
+                    continue
                 records = await _LOAD.get(noun, _own)(tx, project.id, noun)
                 found[noun] = {record.id: record for record in records}
-            return Stock(project, await tx.now(), found)
+            return Stock(project, await tx.now(), found, capacity)

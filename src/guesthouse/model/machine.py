@@ -212,7 +212,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host saw of a machine; empty where it has seen nothing."""
+    """What the host saw of a machine; empty where it has seen nothing.
+
+    `ended` is how it ended though nobody asked for that: powered-off (by its guest), crashed, host-restarted.
+    """
 
     pid: int = 0
     accelerator: str = ""
@@ -225,6 +228,7 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
     pending_restart: tuple[str, ...] = ()
     memory_actual_mib: int = 0
     boot_id: str = ""
+    ended: str = ""
     error: dict[str, str] | None = None
 
 

@@ -61,6 +61,10 @@ class Service:
                 only = str(row.harmless[path]).lower() if isinstance(row.harmless[path], bool) else row.harmless[path]
                 raise Fault("UnsupportedOperation", f"The parameter {path} can only be {only} here; see docs/ec2.md")
             raise Fault("UnsupportedOperation", f"The parameter {path} is not supported here; see docs/ec2.md")
+        for specification in arguments.get("TagSpecifications") or ():
+            if (kind := specification.get("ResourceType")) not in row.tags:
+                text = f"'{kind}' is not a valid taggable resource type for this operation."
+                raise Fault("InvalidParameterValue", text)
 
     def understands(self, row: Row, path: str) -> bool:
         """Whether the row takes this argument, whatever its value."""

@@ -46,7 +46,7 @@ USED_UP = {
     "networks": "VpcLimitExceeded",
 }
 # By the field at fault, whatever it is about.
-FIELDS = {"protected": "OperationNotPermitted"}
+FIELDS = {"protected": "OperationNotPermitted", "address": "InvalidIPAddress.InUse"}
 # By the code of the house's error: EC2's code, and the HTTP status.
 PLAIN = {
     "invalid": ("InvalidParameterValue", 400),

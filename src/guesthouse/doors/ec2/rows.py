@@ -68,12 +68,17 @@ class Call:
 
     def tags(self, kind: str) -> dict[str, str]:
         """The tags that are to be put on what is made of this kind."""
-        return tags_in(
-            tag
-            for specification in self["TagSpecifications"] or ()
-            if specification.get("ResourceType") == kind
-            for tag in specification.get("Tags", ())
-        )
+        return tags_of_kind(self["TagSpecifications"] or (), kind)
+
+
+def tags_of_kind(specifications: Iterable[Mapping[str, Any]], kind: str) -> dict[str, str]:
+    """What specifications say of things of one kind."""
+    return tags_in(
+        tag
+        for specification in specifications
+        if specification.get("ResourceType") == kind
+        for tag in specification.get("Tags", ())
+    )
 
 
 def tags_in(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:

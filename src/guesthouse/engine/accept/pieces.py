@@ -46,6 +46,9 @@ async def accept_piece(desk: Desk, door: str, piece: Piece, accept: Callable[[De
         await dialect.keep(desk, Keep(door=door, kind=piece.kind, subject=made.id, document=piece.document))
     if piece.tags:
         await dialect.tagged(desk, Tagged(subject=made.id, put=piece.tags))
+    for table, tags in piece.beside.items():
+        for record in await getattr(desk.tx, table).select(machine=made.id):
+            await dialect.tagged(desk, Tagged(subject=record.id, put=tags))
     return made
 
 

@@ -12,6 +12,7 @@ from guesthouse.engine import intents
 from guesthouse.engine.door_intents import Piece, Rewrite
 from guesthouse.engine.intents import Intent
 from guesthouse.engine.stock import Stock
+from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.machine import Machine
 
@@ -38,6 +39,9 @@ async def terminate(call: Call) -> Mapping[str, Any]:
         if view.is_ours(record) and record.subject not in stock.machines
     }
     found = ids.several(stock.machines, "i", [id for id in call["InstanceIds"] if id not in gone])
+    for machine in found:
+        if machine.spec.protected and not machine.deleting:
+            raise _protected(ec2_id("i", machine.id))
     pieces = [Piece(intent=intents.Delete(machine=machine.id)) for machine in found]
     for machine in found:
         pieces += [
@@ -50,6 +54,11 @@ async def terminate(call: Call) -> Mapping[str, Any]:
     ended = {"InstanceId": "", "CurrentState": view.TERMINATED, "PreviousState": view.TERMINATED}
     changes = _changes(stock, after, found)
     return {"TerminatingInstances": [*changes, *({**ended, "InstanceId": id} for id in sorted(gone & _said(call)))]}
+
+
+def _protected(id: str) -> Fault:
+    text = f"The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute"
+    return Fault("OperationNotPermitted", f"{text} and try again.")
 
 
 def _said(call: Call) -> set[str]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from guesthouse.catalog.ec2_types import TYPES
-from guesthouse.catalog.places import ZONE
+from guesthouse.catalog.places import ZONE, ZONE_ID
+from guesthouse.catalog.types import BY_SIZE
 from guesthouse.decide.lifecycle import shown_state
+from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
 from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.cloudids import ec2_id
@@ -58,6 +59,11 @@ def instances(stock: Stock) -> Iterable[dict[str, Any]]:
     return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
 
+def record_of(stock: Stock, machine: str) -> DoorRecord | None:
+    """What this door keeps of a machine."""
+    return next((record for record in stock.records_of.get(machine, ()) if is_ours(record)), None)
+
+
 def is_ours(record: DoorRecord) -> bool:
     """Whether it is this door's record of an instance."""
     return record.door == DOOR and record.kind == KIND
@@ -78,10 +84,8 @@ def reservations(
 
 def type_of(spec: MachineSpec) -> str:
     """EC2's name of a machine's size, or one that says it."""
-    return spec.type or next(
-        (each.name for each in TYPES.values() if (each.vcpus, each.memory_mib) == (spec.vcpus, spec.memory_mib)),
-        f"custom.{spec.vcpus}-{spec.memory_mib}",
-    )
+    size = spec.vcpus, spec.memory_mib
+    return spec.type or BY_SIZE.get(size, f"custom.{spec.vcpus}-{spec.memory_mib}")
 
 
 def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
     first = places[0] if places else {}
     disks = [_disk(stock, machine, each, device) for each, device in devices(spec)]
     image = stock.images.get(machine.image)
+    state = state_of(machine)
+    change, reason = _reasons(machine, state)
     return {
         "Reservation": _reservation(stock, machine.id, kept),
         "AmiLaunchIndex": kept.get("index", 0),
@@ -100,20 +106,21 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
         "KeyName": kept.get("key"),
         "LaunchTime": max(machine.status.started_at, machine.created_at),
         "Monitoring": {"State": "disabled"},
-        "Placement": {"AvailabilityZone": ZONE, "GroupName": kept.get("placement_group", ""), "Tenancy": "default"},
+        "Placement": _placement(stock, kept),
         "PrivateDnsName": f"{machine.name}.{_domain(stock, places)}".rstrip("."),
         "PrivateIpAddress": first.get("PrivateIpAddress"),
         "PublicDnsName": "",
         "PublicIpAddress": first.get("Association", {}).get("PublicIp"),
-        "State": state_of(machine),
-        "StateTransitionReason": "",
+        "State": state,
+        "StateReason": reason,
+        "StateTransitionReason": change,
         "SubnetId": first.get("SubnetId"),
         "VpcId": first.get("VpcId"),
         "Architecture": image.architecture if image else "x86_64",
         "BlockDeviceMappings": disks,
         "ClientToken": kept.get("token", ""),
         "EbsOptimized": False,
-        "EnaSupport": True,
+        "EnaSupport": False,
         "Hypervisor": "xen",
         "NetworkInterfaces": places,
         "RootDeviceName": disks[0]["DeviceName"] if disks else None,
@@ -123,7 +130,10 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
         "Tags": tag_set(spec.labels),
         "VirtualizationType": "hvm",
         "CpuOptions": {"CoreCount": spec.vcpus, "ThreadsPerCore": 1},
-        "HibernationOptions": {"Configured": True},
+        "HibernationOptions": {"Configured": False},
+        "MetadataOptions": metadata_options_of(spec),
+        "EnclaveOptions": {"Enabled": False},
+        "MaintenanceOptions": {"AutoRecovery": "disabled"},
         "PlatformDetails": "Linux/UNIX",
         "UsageOperation": "RunInstances",
     }
@@ -131,13 +141,12 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
 
 def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
     """A machine that is gone."""
-    kept, error = record.document, record.document.get("error")
-    reason = {
-        "Code": "Client.UserInitiatedShutdown",
-        "Message": "Client.UserInitiatedShutdown: User initiated shutdown",
-    }
-    if error:
-        reason = {"Code": "Server.InternalError", "Message": f"Server.InternalError: {error.get('message', '')}"}
+    kept = record.document
+    change, reason = _USER
+    if kept.get("by_itself"):
+        change, reason = _GUEST
+    if error := kept.get("error"):
+        change, reason = _failed(error)
     return {
         "Reservation": _reservation(stock, record.subject, kept),
         "AmiLaunchIndex": kept.get("index", 0),
@@ -147,11 +156,11 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
         "KeyName": kept.get("key"),
         "LaunchTime": record.created_at,
         "Monitoring": {"State": "disabled"},
-        "Placement": {"AvailabilityZone": ZONE, "GroupName": "", "Tenancy": "default"},
+        "Placement": _placement(stock, kept),
         "PrivateDnsName": "",
         "PublicDnsName": "",
         "State": TERMINATED,
-        "StateTransitionReason": "User initiated" if not error else "Server.InternalError",
+        "StateTransitionReason": change,
         "StateReason": reason,
         "Architecture": "x86_64",
         "ClientToken": kept.get("token", ""),
@@ -161,16 +170,56 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
     }
 
 
+Reasons = tuple[str, dict[str, str] | None]
+"""Why an instance is in its state: in a few words, and as a code with a message."""
+
+
+def _why(change: str, code: str, message: str) -> Reasons:
+    return change, {"Code": code, "Message": f"{code}: {message}"}
+
+
+_USER = _why("User initiated", "Client.UserInitiatedShutdown", "User initiated shutdown")
+_GUEST = _why("", "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+_HOST = _why("Server.ScheduledStop", "Server.ScheduledStop", "Stopped due to a restart of the host")
+_STARTING: Reasons = ("", {"Code": "pending", "Message": "pending"})
+# By how a stopped machine has ended.
+_ENDED = {"": _USER, "powered-off": _GUEST, "host-restarted": _HOST}
+
+
+def _reasons(machine: Machine, state: Mapping[str, Any]) -> Reasons:
+    """Why an instance is as it is; one that runs has no reason."""
+    if machine.status.error:
+        return _failed(machine.status.error)
+    if state in (_PENDING, _RUNNING):
+        return _STARTING if state is _PENDING else ("", None)
+    return _ENDED.get(machine.status.ended, _USER)
+
+
+def _failed(error: Mapping[str, str]) -> Reasons:
+    return _why("Server.InternalError", "Server.InternalError", error.get("message", ""))
+
+
+def _placement(stock: Stock, kept: Mapping[str, Any]) -> dict[str, Any]:
+    group = stock.records.get(kept.get("placement_group", ""))
+    return {
+        "AvailabilityZone": ZONE,
+        "AvailabilityZoneId": ZONE_ID,
+        "GroupName": group.name if group else "",
+        "GroupId": ec2_id("pg", group.id) if group else None,
+        "Tenancy": "default",
+    }
+
+
 def _reservation(stock: Stock, machine: str, kept: Mapping[str, Any]) -> dict[str, Any]:
     return {"ReservationId": kept.get("reservation") or ec2_id("r", machine), "OwnerId": owner(stock)}
 
 
 def devices(spec: MachineSpec) -> Iterable[tuple[DiskSpec, str]]:
-    """The disks of a machine with the names that its guest is likely to give them."""
+    """The disks of a machine with the devices that they were asked for as, or that its guest is likely to see."""
     counts: dict[str, int] = {}
     for disk in spec.disks:
         prefix = _DEVICES[disk.bus]
-        yield disk, f"{prefix}{chr(ord('a') + counts.get(prefix, 0))}"
+        yield disk, device_of(disk) or f"{prefix}{chr(ord('a') + counts.get(prefix, 0))}"
         counts[prefix] = counts.get(prefix, 0) + 1
 
 
@@ -180,7 +229,7 @@ def _disk(stock: Stock, machine: Machine, spec: DiskSpec, device: str) -> dict[s
         "DeviceName": device,
         "Ebs": {
             "AttachTime": disk.created_at if disk else machine.created_at,
-            "DeleteOnTermination": True,
+            "DeleteOnTermination": not spec.keep,
             "Status": "attached",
             "VolumeId": ec2_id("vol", spec.disk),
         },

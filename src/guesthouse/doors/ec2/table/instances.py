@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from guesthouse.doors.ec2.filters import nothing
-from guesthouse.doors.ec2.instances import launch, power, view
+from guesthouse.doors.ec2.instances import attributes, inside, launch, power, status, types, view
 from guesthouse.doors.ec2.listing import Listing, Named
 from guesthouse.doors.ec2.rows import Row, see
+from guesthouse.model.resources import Role
 
 _INSTANCES = Listing(
     member="Reservations",
@@ -46,16 +47,117 @@ _INSTANCES = Listing(
     },
 )
 
+_STATUSES = Listing(
+    member="InstanceStatuses",
+    nouns=status.NOUNS,
+    items=status.statuses,
+    named=(Named("InstanceIds", "InstanceId", "InvalidInstanceID.NotFound", "instance ID"),),
+    only=status.only_running,
+    aliases={
+        "instance-status.reachability": "InstanceStatus.Details.Status",
+        "system-status.reachability": "SystemStatus.Details.Status",
+        **dict.fromkeys(
+            (
+                "event.code",
+                "event.description",
+                "event.instance-event-id",
+                "event.not-after",
+                "event.not-before",
+                "event.not-before-deadline",
+            ),
+            nothing,
+        ),
+    },
+)
+_TYPES = Listing(
+    member="InstanceTypes",
+    nouns=(),
+    items=types.types,
+    named=(Named("InstanceTypes", "InstanceType", "InvalidInstanceType", "instance type"),),
+    aliases={
+        "ebs-info.ebs-optimized-info.baseline-throughput-in-mbps": nothing,
+        "ebs-info.ebs-optimized-info.maximum-throughput-in-mbps": nothing,
+        "instance-storage-info.disk.count": "InstanceStorageInfo.Disks.Count",
+        "instance-storage-info.disk.size-in-gb": "InstanceStorageInfo.Disks.SizeInGB",
+        "instance-storage-info.disk.type": "InstanceStorageInfo.Disks.Type",
+        "memory-info.size-in-mib": "MemoryInfo.SizeInMiB",
+        "processor-info.supported-architecture": "ProcessorInfo.SupportedArchitectures",
+        "supported-boot-mode": "SupportedBootModes",
+        "supported-root-device-type": "SupportedRootDeviceTypes",
+        "supported-usage-class": "SupportedUsageClasses",
+        "supported-virtualization-type": "SupportedVirtualizationTypes",
+        "vcpu-info.default-cores": "VCpuInfo.DefaultCores",
+        "vcpu-info.default-threads-per-core": "VCpuInfo.DefaultThreadsPerCore",
+        "vcpu-info.default-vcpus": "VCpuInfo.DefaultVCpus",
+        "vcpu-info.valid-cores": "VCpuInfo.DefaultCores",
+        "vcpu-info.valid-threads-per-core": "VCpuInfo.DefaultThreadsPerCore",
+    },
+)
+_OFFERINGS = Listing(
+    member="InstanceTypeOfferings",
+    nouns=types.OFFERED_NOUNS,
+    items=types.offerings,
+    only=types.only_there,
+)
+_CREDITS = Listing(
+    member="InstanceCreditSpecifications",
+    nouns=types.CREDIT_NOUNS,
+    items=types.credits,
+    named=(Named("InstanceIds", "InstanceId", "InvalidInstanceID.NotFound", "instance ID"),),
+)
+
+# What RunInstances understands; launch templates keep the same.
+RUN_TAKES = (
+    "ImageId InstanceType MinCount MaxCount KeyName SecurityGroupIds SecurityGroups SubnetId PrivateIpAddress UserData "
+    "BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.VolumeSize BlockDeviceMappings.Ebs.DeleteOnTermination "
+    "BlockDeviceMappings.Ebs.VolumeType NetworkInterfaces.DeviceIndex NetworkInterfaces.SubnetId "
+    "NetworkInterfaces.Groups NetworkInterfaces.PrivateIpAddress NetworkInterfaces.PrivateIpAddresses "
+    "Placement.AvailabilityZone Placement.AvailabilityZoneId Placement.GroupName Placement.GroupId MetadataOptions "
+    "DisableApiTermination InstanceInitiatedShutdownBehavior LaunchTemplate"
+)
+RUN_HARMLESS: dict[str, object] = {
+    "Monitoring.Enabled": False,
+    "EbsOptimized": False,
+    "BlockDeviceMappings.Ebs.Encrypted": False,
+    "NetworkInterfaces.AssociatePublicIpAddress": False,
+    "NetworkInterfaces.DeleteOnTermination": True,
+    "NetworkInterfaces.InterfaceType": "interface",
+    "NetworkInterfaces.NetworkCardIndex": 0,
+    "Placement.Tenancy": "default",
+    "CpuOptions.ThreadsPerCore": 1,
+    "CreditSpecification.CpuCredits": "unlimited",
+    "CapacityReservationSpecification.CapacityReservationPreference": "open",
+    "HibernationOptions.Configured": False,
+    "EnclaveOptions.Enabled": False,
+    "MaintenanceOptions.AutoRecovery": "disabled",
+    "DisableApiStop": False,
+}
+_UNCHANGED = {"EbsOptimized.Value": False, "SourceDestCheck.Value": True, "DisableApiStop.Value": False}
+
 ROWS = (
-    Row("RunInstances", "Launch instances", launch.run_instances,
-        takes="ImageId InstanceType MinCount MaxCount KeyName SecurityGroupIds SubnetId PrivateIpAddress UserData "
-        "BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.VolumeSize",
-        harmless={"Monitoring.Enabled": False, "EbsOptimized": False}, tags=("instance",)),
+    Row("RunInstances", "Launch instances", launch.run_instances, takes=RUN_TAKES, harmless=RUN_HARMLESS,
+        tags=tuple(launch.TAGGED)),
     see("DescribeInstances", "List instances, running, stopped, and those that ended within the last hour", _INSTANCES),
+    see("DescribeInstanceStatus", "Tell how instances are", _STATUSES, takes="IncludeAllInstances"),
     Row("StartInstances", "Start stopped instances", power.start, takes="InstanceIds"),
     Row("StopInstances", "Shut instances down, by force where they take too long", power.stop,
         takes="InstanceIds Force", harmless={"Hibernate": False, "SkipOsShutdown": False}),
     Row("RebootInstances", "Restart instances", power.reboot, takes="InstanceIds"),
     Row("TerminateInstances", "Delete instances with the disks that are to go with them", power.terminate,
         takes="InstanceIds", harmless={"Force": False, "SkipOsShutdown": False}),
+    Row("DescribeInstanceAttribute", "Tell an attribute of an instance", attributes.describe,
+        takes="InstanceId Attribute", role=Role.VIEWER),
+    Row("ModifyInstanceAttribute", "Change an attribute of an instance", attributes.modify,
+        takes="InstanceId Attribute Value InstanceType UserData DisableApiTermination Groups "
+        "InstanceInitiatedShutdownBehavior BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.DeleteOnTermination",
+        harmless=_UNCHANGED),
+    Row("ModifyInstanceMetadataOptions", "Change what the metadata service does for an instance, at once",
+        attributes.modify_metadata, takes="InstanceId HttpTokens HttpPutResponseHopLimit HttpEndpoint "
+        "HttpProtocolIpv6 InstanceMetadataTags"),
+    Row("GetConsoleOutput", "Tell the end of what an instance wrote to its serial console, up to now",
+        inside.console_output, takes="InstanceId Latest"),
+    see("DescribeInstanceTypes", "List instance types, those too that this host cannot have", _TYPES),
+    see("DescribeInstanceTypeOfferings", "List the instance types that this host can have", _OFFERINGS,
+        takes="LocationType"),
+    see("DescribeInstanceCreditSpecifications", "List instances of t-types; they are never slowed down", _CREDITS),
 )  # fmt: skip

@@ -1,0 +1,25 @@
+"""What an instance shows: the end of its console, and its screen."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from guesthouse.doors.ec2 import ids
+from guesthouse.doors.ec2.rows import Call
+from guesthouse.formats.cloudids import ec2_id
+
+CONSOLE_BYTES = 64 * 1024
+
+
+async def console_output(call: Call) -> Mapping[str, Any]:
+    """The end of what the instance wrote to its serial console, up to now."""
+    stock = await call.stock("machines")
+    machine = ids.one(stock.machines, "i", call["InstanceId"])
+    said = await call.engine.inside.log(call.asker, machine.id, CONSOLE_BYTES)
+    return {
+        "InstanceId": ec2_id("i", machine.id),
+        "Timestamp": stock.at,
+        "Output": base64.b64encode(said).decode() or None,
+    }
