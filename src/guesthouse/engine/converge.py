@@ -287,7 +287,7 @@ class Converge:
             for row in await tx.snapshots.scan(machine=machine.id):
                 await tx.snapshots.delete(row.id)
             await tx.machines.delete(machine.id)
-            await end_records(tx, machine, operation)
+            await end_records(tx, machine.id, operation)
             left = await leave_places(tx, machine, None)
             await release(tx, machine)
             alone = await relatives(tx, machine)

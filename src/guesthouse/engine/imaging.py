@@ -6,7 +6,8 @@ Rules
 2. When the disk has been read, or the image is undone, the machine goes on: the snapshot that was taken for it goes,
    and vCPUs that stood still for it run on. That is written down in one transaction, when nothing else is under way
    there, and only once: by the last of several images that one snapshot was taken for.
-3. Layers are merged afterwards, by the machine's owner: nobody waits for that.
+3. A copy waits for the image that it is made of.
+4. Layers are merged afterwards, by the machine's owner: nobody waits for that.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from guesthouse.engine.undo import UNTOUCHED, kept
 from guesthouse.model.errors import Failed, from_dict
 from guesthouse.model.machine import Machine, Power
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import ENDED, Operation, OperationState, SnapshotState
+from guesthouse.model.resources import ENDED, ImageState, Operation, OperationState, SnapshotState
 from guesthouse.ports import Store, Transaction
 
 _LOOK_S = 60.0
@@ -50,6 +51,18 @@ class Imaging:
             if taking is None or taking.state is not OperationState.DONE:
                 raise from_dict(taking.error) if taking and taking.error else Failed("its snapshot was not taken")
         return {}
+
+    async def wait(self, operation: Operation) -> Mapping[str, Any]:
+        """Wait until the image that is copied has been made; raises `Failed` where it was not."""
+        while True:
+            async with self.store.read() as tx:
+                origin = await tx.images.get(operation.context["origin"])
+                under_way = await tx.operations.scan(subject=operation.context["origin"], ended_at=0.0)
+            if origin is None:
+                raise Failed("the image that it was to be a copy of was not made", subject=operation.subject_name)
+            if origin.state is not ImageState.MAKING or not under_way:
+                return {}
+            await self._ended(under_way[0].id)
 
     async def release(self, operation: Operation) -> Mapping[str, Any]:
         """Let the machine go on without the reading; done again, it does nothing."""

@@ -211,10 +211,13 @@ class DiskCreate(Intent, frozen=True, kw_only=True):
 
 
 class DiskAttach(Intent, frozen=True, kw_only=True):
+    """Give a disk to a machine; one to `keep` outlasts it."""
+
     disk: str
     machine: str
     bus: Bus = Bus.VIRTIO
     cache: Cache = Cache.WRITEBACK
+    keep: bool = False
 
 
 class DiskDetach(Intent, frozen=True, kw_only=True):

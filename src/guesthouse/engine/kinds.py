@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         Kind("image.import", "importing", Undo.REMOVE, ("fetch", "convert", "publish")),
         Kind("image.pull", "pulling", Undo.REMOVE, ("resolve", "fetch", "convert", "publish")),
         Kind("image.create", "making an image", Undo.REMOVE, ("hold", "copy", "release", "publish")),
-        Kind("image.copy", "copying", Undo.REMOVE, ("link", "publish")),
+        Kind("image.copy", "copying", Undo.REMOVE, ("wait", "link", "publish")),
         Kind("image.prepare", "preparing", Undo.REMOVE, ("boot", "copy", "publish")),
         Kind("image.export", "exporting", Undo.NOTHING, ("check", "export")),
         Kind("image.delete", "deleting", Undo.NOTHING, ("remove",)),

@@ -9,7 +9,7 @@ from guesthouse.decide.plan import kept_disks
 from guesthouse.engine.kinds import BY_ITSELF
 from guesthouse.engine.wanted import touch
 from guesthouse.model.machine import Deleting, Machine
-from guesthouse.model.resources import DiskState, Operation
+from guesthouse.model.resources import Disk, DiskState, Operation
 from guesthouse.ports import Transaction
 
 
@@ -43,7 +43,7 @@ async def release_disks(tx: Transaction, machine: Machine, observed: Observed) -
         if disk.state is not DiskState.DELETING:
             await tx.disks.update(disk.id, {}, machine="")
         elif disk.id not in observed.disks:
-            await tx.disks.delete(disk.id)
+            await _forget_disk(tx, disk)
 
 
 async def forget_disks(tx: Transaction, machine: Machine) -> None:
@@ -52,17 +52,22 @@ async def forget_disks(tx: Transaction, machine: Machine) -> None:
     gone -= kept_disks(machine.spec)
     for disk in await tx.disks.select(machine=machine.id):
         if disk.id in gone or disk.state is DiskState.DELETING:
-            await tx.disks.delete(disk.id)
+            await _forget_disk(tx, disk)
         else:
             await tx.disks.update(disk.id, {}, machine="")
 
 
-async def end_records(tx: Transaction, machine: Machine, operation: Operation | None) -> None:
-    """Note when the machine went, where a door keeps something of it: clouds show what has ended for a while.
+async def _forget_disk(tx: Transaction, disk: Disk) -> None:
+    await end_records(tx, disk.id, None)
+    await tx.disks.delete(disk.id)
 
-    Where it went since its launch failed, the record has that error; `by_itself` where nobody asked for its end.
+
+async def end_records(tx: Transaction, subject: str, operation: Operation | None) -> None:
+    """Note when something went, where a door keeps something of it: clouds show what has ended for a while.
+
+    Where it went since its making failed, the record has that error; `by_itself` where nobody asked for its end.
     """
-    for record in await tx.door_records.select(subject=machine.id):
+    for record in await tx.door_records.select(subject=subject):
         more: dict[str, Any] = {}
         if operation is not None and operation.error:
             more = {"error": operation.error}

@@ -20,7 +20,7 @@ from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
-from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Snapshot
+from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Share, Snapshot
 from guesthouse.ports import Capacity, HostFacts, Store, Transaction
 
 CAPACITY = "capacity"
@@ -48,6 +48,16 @@ class Stock:
     @property
     def images(self) -> dict[str, Image]:
         return self.nouns["images"]
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """With whom the project's own images are shared."""
+        return self.nouns["shares"]
+
+    @cached_property
+    def accounts(self) -> dict[str, int]:
+        """The numbers of projects by their ids: of the own one, of those whose images it uses, or that use its."""
+        return {id: project.number for id, project in self.nouns["projects"].items()}
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
@@ -127,6 +137,17 @@ async def _images(tx: Transaction, project: str, noun: str) -> list[Any]:
     return await images_of(tx, project)
 
 
+async def _shares(tx: Transaction, project: str, noun: str) -> list[Any]:
+    own = {image.id for image in await tx.images.select(project=project)}
+    return [share for share in await tx.shares.select() if share.image in own]
+
+
+async def _projects(tx: Transaction, project: str, noun: str) -> list[Any]:
+    known = {project, *(image.project for image in await images_of(tx, project))}
+    known |= {share.project for share in await _shares(tx, project, noun)}
+    return [found for id in sorted(known) if (found := await tx.projects.get(id)) is not None]
+
+
 async def _networks(tx: Transaction, project: str, noun: str) -> list[Any]:
     return [*await tx.networks.select(project=project), *await tx.networks.select(shared=True)]
 
@@ -142,6 +163,8 @@ async def _operations(tx: Transaction, project: str, noun: str) -> list[Any]:
 
 _LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
     "images": _images,
+    "shares": _shares,
+    "projects": _projects,
     "networks": _networks,
     "subnets": _subnets,
     "operations": _operations,

@@ -83,6 +83,7 @@ _DISKS = (
             Option("--bus", "bus", "how the guest sees it (virtio)", choices=("virtio", "scsi", "ide")),
             Option("--cache", "cache", "how the host caches it (writeback)",
                    choices=("writeback", "writethrough", "none", "unsafe")),
+            Option("--keep", "keep", "leave it there when the machine is deleted with its disks", switch=True),
         ),
         Request("POST", "/disks/{disk}/attach"),
         done="attached {disk} to {machine}",

@@ -21,9 +21,14 @@ from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 
 Item = Mapping[str, Any]
+Chooses = Callable[[Stock, Mapping[str, Any]], Callable[[Item], bool]]
 Finish = Callable[[Stock, Sequence[Item], Mapping[str, Any]], Sequence[Item]]
-Only = Callable[[Item, Mapping[str, Any]], bool]
 MAX_PAGE = 1000
+
+
+def by_arguments(may: Callable[[Item, Mapping[str, Any]], bool]) -> Chooses:
+    """Choose by what is said of each thing in the arguments alone."""
+    return lambda stock, arguments: lambda item: may(item, arguments)
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ class Listing:
     """How one operation lists.
 
     `member` is the answer's list; `items` makes it from what the project has of `nouns`. `named` are the arguments that
-    name things, the first one by their ids. `aliases` are filters whose names do not say where to look. `only` leaves
-    out what is not asked for. `finish` makes the answer's list of the chosen items, where that is another one: they are
-    in it at `inside`.
+    name things, the first one by their ids; `chooses` looks at others that choose. `aliases` are filters whose names do
+    not say where to look. `finish` makes the answer's list of the chosen items, where that is another one: they are in
+    it at `inside`.
     """
 
     member: str
@@ -52,7 +57,7 @@ class Listing:
     named: tuple[Named, ...] = ()
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
-    only: Only = lambda item, arguments: True
+    chooses: Chooses = lambda stock, arguments: lambda item: True
     finish: Finish = lambda stock, items, arguments: items
 
     @property
@@ -65,7 +70,8 @@ class Listing:
         for each in self.named:
             if wanted := arguments.get(each.argument):
                 items = _of(items, each, wanted)
-        chosen = [item for item in items if self.only(item, arguments) and filters.let_through(item)]
+        may = self.chooses(stock, arguments)
+        chosen = [item for item in items if may(item) and filters.let_through(item)]
         found, token = self._page(chosen, arguments)
         answer: dict[str, Any] = {self.member: self.finish(stock, found, arguments)}
         return {**answer, "NextToken": token} if token else answer

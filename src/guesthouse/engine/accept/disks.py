@@ -64,6 +64,7 @@ async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
         thin=disk.thin,
         bus=intent.bus,
         cache=intent.cache,
+        keep=intent.keep,
     )
     spec = msgspec.structs.replace(machine.spec, disks=(*machine.spec.disks, new))
     check_spec(spec)

@@ -16,18 +16,21 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.images import make, only_house
 from guesthouse.engine.accept.room import check_space
 from guesthouse.engine.accept.tenants import Removed
-from guesthouse.model.errors import Conflict, Denied, Invalid, NotFound
+from guesthouse.model.errors import Denied, Invalid, NotFound
 from guesthouse.model.names import is_id
-from guesthouse.model.resources import Image, Operation, Project, Share
+from guesthouse.model.resources import Image, ImageState, Operation, Project, Share
 
 
 async def copy(desk: Desk, intent: intents.ImageCopy) -> Operation:
-    """Make an image of the project's own of one that it may use. Their files are the same ones: it takes no room."""
-    origin = await desk.ready_image(intent.image)
+    """Make an image of the project's own of one that it may use. Their files are the same ones: it takes no room.
+
+    One of its own that is still being made is waited for.
+    """
+    origin = await desk.image(intent.image)
+    if origin.state is not ImageState.MAKING or origin.project != desk.asker.project:
+        origin = await desk.ready_image(origin.id)
     await check_space(desk, 0)
     data = origin.data if intent.data is None else intent.data
-    if not data and not (origin.disk or origin.initrd):
-        raise Conflict(f"image {origin.name} has nothing to start from", subject=f"image {origin.name}")
     context = {"origin": origin.id}
     return await make(
         desk, "image.copy", intent.name, public=False, data=data, source=f"copy:{origin.name}", user=origin.user,

@@ -8,6 +8,7 @@ from typing import Any
 from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_memory, check_space
+from guesthouse.engine.leaving import end_records
 from guesthouse.engine.standing import refuse_needed
 from guesthouse.model.errors import Conflict, Denied, Invalid
 from guesthouse.model.machine import PREPARING_MIB
@@ -149,7 +150,9 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
         await desk.tx.images.update(image.id, {}, name=retired, family="", public=False, state=ImageState.RETIRED)
         for share in await desk.tx.shares.select(image=image.id):
             await desk.tx.shares.delete(share.id)
-        return await desk.open("image.delete", image, done=True)
+        operation = await desk.open("image.delete", image, done=True)
+        await end_records(desk.tx, image.id, operation)
+        return operation
     await refuse_needed(desk.tx, image)
     await desk.tx.images.update(image.id, {}, state=ImageState.DELETING)
     return await desk.open("image.delete", image)

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from guesthouse.engine.kinds import KINDS, Kind, Undo
+from guesthouse.engine.leaving import end_records
 from guesthouse.engine.owners import Wakes
 from guesthouse.engine.records import end_operation
 from guesthouse.engine.works import disks, images, networks, templates
@@ -128,6 +129,8 @@ class Works:
     async def _finish(self, kind: Kind, operation: Operation) -> None:
         async with self.tools.store.write() as tx:
             await _SUBJECTS[kind.subject].finish[kind.name](tx, operation)
+            if kind.name.endswith(".delete"):
+                await end_records(tx, operation.subject, operation)
             await end_operation(tx, operation, OperationState.DONE, None, **operation.context.get("result", {}))
         self._over(operation)
 
@@ -148,6 +151,7 @@ class Works:
         ended = OperationState.CANCELLED if operation.cancel_requested else OperationState.FAILED
         async with self.tools.store.write() as tx:
             if kind.undo is Undo.REMOVE:
+                await end_records(tx, operation.subject, operation)
                 await row.removed(tx, operation)
             elif kind.undo is Undo.RESTORE:
                 await row.restored(tx, operation)

@@ -20,6 +20,8 @@ async def _perform(
     match operation.kind, step:
         case "image.create", "hold":
             return await tools.imaging.hold(operation)
+        case "image.copy", "wait":
+            return await tools.imaging.wait(operation)
         case "image.create", "release":
             return await tools.imaging.release(operation)
     async with tools.store.read() as tx:

@@ -11,13 +11,15 @@ from importlib import resources
 
 from guesthouse.doors.ec2.dialects import Service
 from guesthouse.doors.ec2.rows import Row
-from guesthouse.doors.ec2.table import account, instances, keys, launch_templates
+from guesthouse.doors.ec2.table import account, images, instances, keys, launch_templates, volumes
 from guesthouse.formats.awsquery import shapes
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "Instances": instances.ROWS,
     "Launch templates and placement groups": launch_templates.ROWS,
     "Key pairs": keys.ROWS,
+    "Images and snapshots": images.ROWS,
+    "Volumes": volumes.ROWS,
     "The account and its places": account.ROWS,
 }
 STS: tuple[Row, ...] = account.STS

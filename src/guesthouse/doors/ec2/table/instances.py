@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guesthouse.doors.ec2.filters import nothing
 from guesthouse.doors.ec2.instances import attributes, inside, launch, power, status, types, view
-from guesthouse.doors.ec2.listing import Listing, Named
+from guesthouse.doors.ec2.listing import Listing, Named, by_arguments
 from guesthouse.doors.ec2.rows import Row, see
 from guesthouse.model.resources import Role
 
@@ -52,7 +52,7 @@ _STATUSES = Listing(
     nouns=status.NOUNS,
     items=status.statuses,
     named=(Named("InstanceIds", "InstanceId", "InvalidInstanceID.NotFound", "instance ID"),),
-    only=status.only_running,
+    chooses=by_arguments(status.only_running),
     aliases={
         "instance-status.reachability": "InstanceStatus.Details.Status",
         "system-status.reachability": "SystemStatus.Details.Status",
@@ -97,7 +97,7 @@ _OFFERINGS = Listing(
     member="InstanceTypeOfferings",
     nouns=types.OFFERED_NOUNS,
     items=types.offerings,
-    only=types.only_there,
+    chooses=by_arguments(types.only_there),
 )
 _CREDITS = Listing(
     member="InstanceCreditSpecifications",

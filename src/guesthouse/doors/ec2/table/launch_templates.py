@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guesthouse.doors.ec2 import launch_templates, placement
 from guesthouse.doors.ec2.filters import nothing
-from guesthouse.doors.ec2.listing import Listing, Named
+from guesthouse.doors.ec2.listing import Listing, Named, by_arguments
 from guesthouse.doors.ec2.rows import Row, see
 from guesthouse.doors.ec2.table.instances import RUN_HARMLESS, RUN_TAKES
 from guesthouse.model.resources import Role
@@ -40,7 +40,7 @@ _VERSIONS = Listing(
     member="LaunchTemplateVersions",
     nouns=launch_templates.NOUNS,
     items=launch_templates.versions,
-    only=launch_templates.is_asked_for,
+    chooses=by_arguments(launch_templates.is_asked_for),
     finish=launch_templates.as_told,
     aliases={
         "http-protocol-ipv4": "LaunchTemplateData.MetadataOptions.HttpEndpoint",

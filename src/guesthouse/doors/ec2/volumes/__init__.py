@@ -1,0 +1,1 @@
+"""Disks, in EC2's words: volumes."""
