@@ -113,7 +113,7 @@ def offerings(stock: Stock) -> Iterable[dict[str, Any]]:
 
 def only_there(item: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
     """Whether it is told in the words that are asked for."""
-    return item["LocationType"] == (arguments.get("LocationType") or "region")
+    return str(item["LocationType"]) == (arguments.get("LocationType") or "region")
 
 
 def credits(stock: Stock) -> Iterable[dict[str, Any]]:
