@@ -76,7 +76,8 @@ FOR_THE_HOUSE: list[Intent] = [
 REFUSALS: list[tuple[Intent, type[GuesthouseError], str]] = [
     (create("Lan"), Invalid, "name"),
     (create("lan"), Conflict, "name"),
-    (create("x", cidr="10.9.0.0/24"), Invalid, "cidr"),
+    (create("x", first="10.9.0.5"), Invalid, "first"),
+    (create("x", cidr="10.9.0.1/24"), Invalid, "cidr"),
     (create("x", NAT, cidr="10.100.0.0/16"), Conflict, "cidr"),
     (create("x", NAT, cidr="192.0.2.0/25"), Conflict, "cidr"),
     (create("x", NAT, cidr="203.0.113.0/24"), Conflict, "cidr"),

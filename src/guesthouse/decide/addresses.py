@@ -54,11 +54,12 @@ _SUBNET = frozenset({"cidr", "first", "last"})
 MODES: dict[NetworkMode, Mode] = {
     NetworkMode.NAT: Mode(_SUBNET | {"domain", "mtu", "ipv6"}, routed=True, elastic=True),
     NetworkMode.HOST_ONLY: Mode(_SUBNET | {"domain", "mtu", "ipv6"}, routed=True),
-    NetworkMode.PRIVATE: Mode(frozenset({"domain", "mtu", "ipv6"}), elastic=True),
+    NetworkMode.PRIVATE: Mode(frozenset({"cidr", "domain", "mtu", "ipv6"}), elastic=True),
     NetworkMode.BRIDGE: Mode(frozenset({"link", "mtu"}), groups=False),
 }
 _INSTEAD = {
-    (NetworkMode.PRIVATE, "cidr"): "`guest subnet create` gives a private network its addresses",
+    (NetworkMode.PRIVATE, "first"): "`guest subnet create` gives a private network its addresses",
+    (NetworkMode.PRIVATE, "last"): "`guest subnet create` gives a private network its addresses",
     (NetworkMode.BRIDGE, "cidr"): "on a bridge somebody else gives the addresses",
 }
 
@@ -75,7 +76,8 @@ def check_mode(mode: NetworkMode, said: dict[str, object]) -> None:
     for name, value in said.items():
         if value and name not in MODES[mode].takes:
             fits = ", ".join(each.value for each, row in MODES.items() if name in row.takes)
-            hint = _INSTEAD.get((mode, "cidr" if name in _SUBNET else name), f"it goes with mode {fits}")
+            instead = _INSTEAD.get((mode, name)) or (_INSTEAD.get((mode, "cidr")) if name in _SUBNET else None)
+            hint = instead or f"it goes with mode {fits}"
             raise Invalid(f"a network in mode {mode.value} takes no {name}", field=name, value=value, hint=hint)
     if mode is NetworkMode.BRIDGE and not said.get("link"):
         raise Invalid(
@@ -157,6 +159,12 @@ def refuse_overlap(cidr: str, taken: Iterable[Block], subject: str) -> None:
             )
 
 
+def check_inside(cidr: str, around: str, subject: str) -> None:
+    """Raise `Invalid` where a subnet's block is not in that of its network; `around` is "" where that has none."""
+    if around and not IPv4Network(cidr).subnet_of(IPv4Network(around)):
+        raise Invalid(f"{cidr} is not in {subject}'s block", field="cidr", value=cidr, hint=f"take a part of {around}")
+
+
 def is_houses(cidr: str) -> bool:
     """Whether a block is of those that the house gives to networks by itself."""
     return IPv4Network(cidr).subnet_of(HOUSE)
@@ -202,6 +210,8 @@ def make_subnet(plain: Subnet, *, ipv6: bool) -> Subnet:
         last=str(last),
         cidr6=six[0],
         gateway6=six[1],
+        outlet=plain.outlet,
+        gate=plain.gate,
     )
 
 

@@ -16,6 +16,8 @@ from guesthouse.ports import Transaction
 async def leave_places(tx: Transaction, machine: Machine, observed: Observed | None) -> list[str]:
     """Give up the places of NICs that neither the description nor the guest has; all where the machine is gone.
 
+    Those that stay are nobody's then, and keep their elastic addresses; what was lent goes back.
+
     Returns the ids of the networks.
     """
     kept = {nic.mac for nic in machine.spec.nics} if observed else set()
@@ -25,13 +27,26 @@ async def leave_places(tx: Transaction, machine: Machine, observed: Observed | N
     for port in await tx.ports.select(machine=machine.id):
         if port.mac not in kept:
             for elastic in await tx.elastics.select(port=port.id):
-                await tx.elastics.update(elastic.id, {}, port="", network="")
-            await tx.ports.delete(port.id)
+                if elastic.lent:
+                    await tx.elastics.delete(elastic.id)
+                elif not port.stays:
+                    await tx.elastics.update(elastic.id, {}, port="", network="")
+            if port.stays:
+                await tx.ports.update(port.id, {}, machine="", name="", forwards=())
+            else:
+                await tx.ports.delete(port.id)
+                await end_port_records(tx, port.id)
             left[port.network] = None
     for id in left:
         if (network := await tx.networks.get(id)) is not None:
             await touch(tx, network)
     return list(left)
+
+
+async def end_port_records(tx: Transaction, port: str) -> None:
+    """Note when a port went, where a door keeps something of it."""
+    for record in await tx.door_records.select(subject=port):
+        await tx.door_records.update(record.id, {}, gone_at=await tx.now())
 
 
 async def release_disks(tx: Transaction, machine: Machine, observed: Observed) -> None:

@@ -6,12 +6,13 @@ A group is found by its network: names are unique there. Of shared networks ever
 from __future__ import annotations
 
 from guesthouse.engine.intents import Intent
-from guesthouse.model.network import Direction, NetworkMode, Protocol
+from guesthouse.model.network import Direction, NetworkMode, Outlet, Protocol
 
 
 class NetworkCreate(Intent, frozen=True, kw_only=True):
-    """Make a network. `cidr` is its subnet's in modes nat and host-only, a free one when not said; `first` and `last`
-    are what DHCP gives to machines that name no address. `link` is the host's interface or bridge for mode bridge.
+    """Make a network. `cidr` is its subnet's in modes nat and host-only, a free one when not said; in mode private
+    the block that its subnets are to lie in, any when not said. `first` and `last` are what DHCP gives to machines
+    that name no address. `link` is the host's interface or bridge for mode bridge.
 
     A `shared` one serves every project.
     """
@@ -43,13 +44,57 @@ class NetworkDelete(Intent, frozen=True, kw_only=True):
 
 
 class SubnetCreate(Intent, frozen=True, kw_only=True):
-    """Give a private network a subnet more. An empty name is chosen."""
+    """Give a private network a subnet more. An empty name is chosen. `outlet` says which ways lead outside and back."""
 
     network: str
     cidr: str
     name: str = ""
     first: str = ""
     last: str = ""
+    outlet: Outlet = Outlet.ALL
+
+
+class SubnetChange(Intent, frozen=True, kw_only=True):
+    """Change which ways lead outside from a private network's subnet; fields that are None stay.
+
+    `gate` is the id of a port that stays and has an elastic address: that is then the one which machines share, who go
+    out by a shared one. An empty one is the network's own.
+    """
+
+    network: str
+    subnet: str
+    outlet: Outlet | None = None
+    gate: str | None = None
+
+
+class PortCreate(Intent, frozen=True, kw_only=True):
+    """Keep a place on a network that no machine has yet; a NIC with its MAC address will have it.
+
+    What is not said is chosen, as for a NIC. Where its machine goes, it stays.
+    """
+
+    network: str
+    subnet: str = ""
+    address: str = ""
+    groups: tuple[str, ...] = ()
+
+
+class PortChange(Intent, frozen=True, kw_only=True):
+    """Change a port, by its id; fields that are None stay. The groups of one that a machine has are its NIC's.
+
+    A `guarded` one sends from its own addresses only. One that `stays` outlasts its machine.
+    """
+
+    port: str
+    groups: tuple[str, ...] | None = None
+    guarded: bool | None = None
+    stays: bool | None = None
+
+
+class PortDelete(Intent, frozen=True, kw_only=True):
+    """Give a place up that no machine has."""
+
+    port: str
 
 
 class SubnetDelete(Intent, frozen=True, kw_only=True):
@@ -87,6 +132,12 @@ class RuleAdd(Intent, frozen=True, kw_only=True):
     description: str = ""
 
 
+class RuleChange(RuleAdd, frozen=True, kw_only=True):
+    """Have a rule say all this instead of what it said; it keeps its id."""
+
+    rule: str
+
+
 class RuleRemove(Intent, frozen=True, kw_only=True):
     network: str
     group: str
@@ -115,6 +166,16 @@ class AddressAttach(Intent, frozen=True, kw_only=True):
     address: str
     machine: str
     mac: str = ""
+
+
+class AddressLead(Intent, frozen=True, kw_only=True):
+    """Have an elastic address lead to a port, by its id. To `move` is to lead it away from
+    another port of the network for that, and others away from this one.
+    """
+
+    address: str
+    port: str
+    move: bool = False
 
 
 class AddressDetach(Intent, frozen=True, kw_only=True):

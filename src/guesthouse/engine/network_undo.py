@@ -22,11 +22,16 @@ import msgspec
 from guesthouse.decide.addresses import MODES, is_one_in_other, overlap
 from guesthouse.engine.wanted import readdress
 from guesthouse.model.errors import Conflict
-from guesthouse.model.network import Group, Network, Port, Rule, Subnet
+from guesthouse.model.network import Elastic, Group, Network, Port, Rule, Subnet
 from guesthouse.model.resources import Operation
 from guesthouse.ports import Table, Transaction
 
-_RECORDS: dict[str, type[Subnet | Group]] = {"subnets": Subnet, "groups": Group}
+_RECORDS: dict[str, type[Subnet | Group | Port | Elastic]] = {
+    "subnets": Subnet,
+    "groups": Group,
+    "ports": Port,
+    "elastics": Elastic,
+}
 _LOST = "lost"
 
 
@@ -193,11 +198,13 @@ async def _unmake(tx: Transaction, former: Former, now: Any, told: list[_Waiting
     await table.delete(former.id)
     for each in told:
         if each.about(former):
-            each.context[_LOST] = f"{former.table.removesuffix('s')} {now.name}"
+            each.context[_LOST] = f"{former.table.removesuffix('s')} {getattr(now, 'name', '') or now.id}"
 
 
-async def _is_taken_up(tx: Transaction, made: Subnet | Group) -> bool:
-    """Whether a port has its place there, or another group's rule names it."""
+async def _is_taken_up(tx: Transaction, made: Subnet | Group | Port | Elastic) -> bool:
+    """Whether a port has its place there, another group's rule names it, or, of a port, a machine has it."""
+    if isinstance(made, Port):
+        return bool(made.machine) or bool(await tx.subnets.select(network=made.network, gate=made.id))
     ports = await tx.ports.select(network=made.network)
     groups = [group for group in await tx.groups.select(network=made.network) if group.id != made.id]
     return any(made.id in (port.subnet, *port.groups) for port in ports) or any(

@@ -20,6 +20,7 @@ class NicAdd(Intent, frozen=True, kw_only=True):
     address: str = ""
     groups: tuple[str, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    public: bool = False
 
 
 class NicChange(Intent, frozen=True, kw_only=True):

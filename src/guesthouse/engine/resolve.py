@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.names import is_id
-from guesthouse.model.network import Elastic, Network
+from guesthouse.model.network import Elastic, Network, Port
 from guesthouse.model.resources import Image, ImageState, Operation, Snapshot
 from guesthouse.ports import Table, Transaction
 
@@ -130,3 +130,12 @@ def _called(images: Iterable[Image], project: str, ref: str) -> Image | None:
 def _not_found(what: str, ref: str, field: str = "") -> NotFound:
     hint = _WHERE_TO_LOOK[what]
     return NotFound(f"there is no {what} {ref!r}", subject=f"{what} {ref}", field=field or what, value=ref, hint=hint)
+
+
+async def find_port(tx: Transaction, project: str, id: str) -> tuple[Network, Port]:
+    """The port of `project` with this id, and its network; raises `NotFound`."""
+    port = await tx.ports.get(id)
+    network = await tx.networks.get(port.network) if port is not None else None
+    if port is None or network is None or port.project != project:
+        raise NotFound(f"there is no port {id!r}", subject=f"port {id}", field="port", value=id)
+    return network, port

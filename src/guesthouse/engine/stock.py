@@ -19,7 +19,7 @@ from guesthouse.engine.resolve import images_of
 from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
-from guesthouse.model.network import Elastic, Group, Network, Port, Subnet
+from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Share, Snapshot
 from guesthouse.ports import Capacity, HostFacts, Store, Transaction
 
@@ -82,6 +82,11 @@ class Stock:
     @property
     def elastics(self) -> dict[str, Elastic]:
         return self.nouns["elastics"]
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Of the house: what matters of them to a project is whether there are any."""
+        return self.nouns["pools"]
 
     @property
     def keys(self) -> dict[str, Key]:
@@ -157,6 +162,10 @@ async def _subnets(tx: Transaction, project: str, noun: str) -> list[Any]:
     return [subnet for subnet in await tx.subnets.select() if subnet.network in networks]
 
 
+async def _pools(tx: Transaction, project: str, noun: str) -> list[Any]:
+    return await tx.pools.select()
+
+
 async def _operations(tx: Transaction, project: str, noun: str) -> list[Any]:
     return await tx.operations.scan(project=project, ended_at=0.0)
 
@@ -168,6 +177,7 @@ _LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
     "networks": _networks,
     "subnets": _subnets,
     "operations": _operations,
+    "pools": _pools,
 }
 """Nouns of which a project sees more, or less, than its own."""
 

@@ -59,8 +59,13 @@ async def note_applied(tx: Transaction, network: str, generation: int) -> None:
 
 
 async def forget_network(tx: Transaction, network: str) -> None:
-    """Remove the record of a network, and those of what is on it."""
+    """Remove the record of a network, those of what is on it, and what doors keep of that."""
+    gone = [network]
     for table in (tx.subnets, tx.groups):
         for record in await table.select(network=network):
             await table.delete(record.id)
+            gone.append(record.id)
+    for id in gone:
+        for kept in await tx.door_records.select(subject=id):
+            await tx.door_records.delete(kept.id)
     await tx.networks.delete(network)

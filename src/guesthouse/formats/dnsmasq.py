@@ -127,6 +127,8 @@ def _address_line(port: Port, name: str) -> str:
 
 
 def _name_lines(network: Network, asked: PortWanted) -> str:
+    if not asked.machine:  # nobody is there yet who could have a name
+        return ""
     names = f"{asked.machine}.{network.domain} {asked.machine}" if network.domain else asked.machine
     if asked.project:
         names = f"{asked.machine}.{asked.project}.{network.domain}" if network.domain else ""

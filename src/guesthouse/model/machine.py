@@ -144,7 +144,7 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A network card on the `network` of that name, or, without one, on a user-mode network of its own.
 
     `mac` is chosen by the house when empty. So are, on a network, the `subnet` and the `address` in it. `groups` are
-    names of groups of the network.
+    names of groups of the network. A `public` one has an elastic address of its own as long as it is there.
     """
 
     model: NicModel = NicModel.VIRTIO
@@ -154,6 +154,7 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     address: str = ""
     groups: tuple[str, ...] = ()
     forwards: tuple[Forward, ...] = ()
+    public: bool = False
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

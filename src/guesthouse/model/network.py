@@ -22,7 +22,9 @@ Rules
 4. Groups judge what passes a port, in both directions, and remember connections: the answer to what was let through
    passes. A port with groups lets through what one rule of one of them allows; a port without any lets all through
    that its mode allows.
-5. Of a subnet the first address is the gateway's, which is also its name server; nobody else gets that, nor the
+5. Of a private network's subnet the `Outlet` says which ways lead to the outside and back.
+6. A port that `stays` outlasts its machine, and may be there before it: a NIC with its MAC address gets its place.
+7. Of a subnet the first address is the gateway's, which is also its name server; nobody else gets that, nor the
    subnet's own and the broadcast address.
 """
 
@@ -53,12 +55,25 @@ class NetworkState(StrEnum):
     DELETING = "deleting"
 
 
+class Outlet(StrEnum):
+    """Which machines of a subnet have a way to the outside. Groups judge what takes it."""
+
+    ALL = "all"
+    """Those with an elastic address by that, the others by an address that they share."""
+    SHARED = "shared"
+    """All by an address that they share; elastic ones lead nowhere."""
+    ELASTIC = "elastic"
+    """Those with an elastic address, and no others."""
+    NONE = "none"
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A network. `number` is its own in the house: names of links and addresses of its uplink are made of it.
 
-    A `shared` one serves every project. `link` is the host's interface or bridge of one in mode ``bridge``. `domain` is
-    where its machines have their names in DNS, `mtu` in bytes, 0 for that of the way out. `generation` counts the
-    changes of all that is on it, `observed_generation` is the one that the host has.
+    A `shared` one serves every project. `link` is the host's interface or bridge of one in mode ``bridge``. `cidr`
+    is the block of a ``private`` one that all its subnets lie in, "" for any. `domain` is where its machines have
+    their names in DNS, `mtu` in bytes, 0 for that of the way out. `generation` counts the changes of all that is on
+    it, `observed_generation` is the one that the host has.
     """
 
     id: str
@@ -69,6 +84,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     shared: bool = False
     link: str = ""
+    cidr: str = ""
     domain: str = ""
     mtu: int = 0
     ipv6: bool = False
@@ -81,8 +97,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 class Subnet(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a network with addresses of its own; all are written as `ipaddress` writes them.
 
-    `number` is its own in the network. Addresses from `first` to `last` are given to who names none. `cidr6` is a /64,
-    empty where there is no IPv6.
+    `number` is its own in the network. Addresses from `first` to `last` are given to who names none. `cidr6` is a
+    /64, empty where there is no IPv6. `gate` is the id of the port whose elastic address those share that go out by
+    a shared one, "" for the network's own address.
     """
 
     id: str
@@ -96,6 +113,8 @@ class Subnet(msgspec.Struct, frozen=True, kw_only=True):
     last: str
     cidr6: str = ""
     gateway6: str = ""
+    outlet: Outlet = Outlet.ALL
+    gate: str = ""
     created_at: float = 0.0
 
 
@@ -146,9 +165,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A NIC's place on a network; `number` is its own in the network, its TAP is called by it.
 
-    `name` and `forwards` are what its machine's description says. `address` is empty on a network whose addresses
-    somebody else gives. `groups` are ids. A `guarded` one sends from its own addresses only; routers and appliances
-    are not.
+    `machine` is empty while none has it. `name` and `forwards` are what its machine's description says. `address`
+    is empty on a network whose addresses somebody else gives. `groups` are ids. A `guarded` one sends from its own
+    addresses only; routers and appliances are not.
     """
 
     id: str
@@ -163,18 +182,23 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     address6: str = ""
     groups: tuple[str, ...] = ()
     guarded: bool = True
+    stays: bool = False
     forwards: tuple[Forward, ...] = ()
     created_at: float = 0.0
 
 
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
-    """An address of the outside that a project keeps, and the port of a network that it leads to, "" while to none."""
+    """An address of the outside that a project keeps, and the port of a network that it leads to, "" while to none.
+
+    A `lent` one goes back when it leads there no more.
+    """
 
     id: str
     project: str
     address: str
     network: str = ""
     port: str = ""
+    lent: bool = False
     created_at: float = 0.0
 
 

@@ -45,7 +45,8 @@ def describe(service: str, version: str, actions: Iterable[str]) -> Shapes:
 def _operation(model: Mapping[str, Any], action: str) -> Operation:
     found = model["operations"][action]
     given, answered = (found.get(side, {}).get("shape", "") for side in ("input", "output"))
-    filters = model["shapes"][given]["members"].get("Filters", {}) if given else {}
+    members = model["shapes"][given]["members"] if given else {}
+    filters = members.get("Filters") or members.get("Filter") or {}
     names = dict.fromkeys(_filters(filters.get("documentation", "")))
     return Operation(input=given, output=answered, filters=tuple(names))
 

@@ -111,7 +111,7 @@ class Ec2:
         if row.role is Role.VIEWER and call["DryRun"]:
             raise DRY_RUN
         if row.listing is not None:
-            filters = service.filters(row, call["Filters"] or ())
+            filters = service.filters(row, call["Filters"] or call["Filter"] or ())
             return row.listing.answer(await call.stock(*row.listing.nouns), call.arguments, filters)
         assert row.run is not None
         return await row.run(call) or service.plain_answer(row.action)

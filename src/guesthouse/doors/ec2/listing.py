@@ -62,7 +62,7 @@ class Listing:
 
     @property
     def takes(self) -> tuple[str, ...]:
-        return ("Filters", "MaxResults", "NextToken", *(each.argument for each in self.named))
+        return ("Filters", "Filter", "MaxResults", "NextToken", *(each.argument for each in self.named))
 
     def answer(self, stock: Stock, arguments: Mapping[str, Any], filters: Filters) -> dict[str, Any]:
         """The chosen page; raises `Fault` for ids that are not there, for filters, and for tokens that are none."""

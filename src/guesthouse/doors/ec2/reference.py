@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from guesthouse.doors.ec2.dialects import Service, input_paths
 from guesthouse.doors.ec2.rows import Row
 
-_GENERIC = frozenset({"DryRun", "Filters", "MaxResults", "NextToken"})
+_GENERIC = frozenset({"DryRun", "Filter", "Filters", "MaxResults", "NextToken"})
 
 
 def reference(head: str, groups: Mapping[str, tuple[Row, ...]], service: Service) -> str:

@@ -14,8 +14,8 @@ from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.networks import changing, routed_blocks
 from guesthouse.engine.accept.room import check_project
 from guesthouse.engine.accept.tenants import Removed
-from guesthouse.engine.network_undo import changed
-from guesthouse.engine.resolve import find_elastic
+from guesthouse.engine.network_undo import Former, changed, gone
+from guesthouse.engine.resolve import find_elastic, find_port
 from guesthouse.model.errors import Conflict, Failed, Invalid, NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.network import Elastic, Network, Pool, Port
@@ -54,20 +54,37 @@ async def pool_remove(desk: Desk, intent: intents.PoolRemove) -> Removed:
 
 async def allocate(desk: Desk, intent: intents.AddressAllocate) -> Elastic:
     """Keep an address for the project."""
+    elastic = Elastic(id=desk.new_id(), project=desk.asker.project, address=await _free(desk, intent.address))
+    return await desk.tx.elastics.insert(elastic)
+
+
+async def lend(desk: Desk, network: Network, port: Port) -> Elastic:
+    """Have a free address lead to a port, for as long as it does; raises `Invalid` where none can lead to."""
+    if not (MODES[network.mode].elastic and port.address):
+        hint = "machines are public on networks in mode nat or private"
+        raise Invalid(f"network {network.name} has no elastic addresses", field="public", value=True, hint=hint)
+    address = await _free(desk, "")
+    elastic = Elastic(
+        id=desk.new_id(), project=desk.asker.project, address=address, network=network.id, port=port.id, lent=True
+    )
+    return await desk.tx.elastics.insert(elastic)
+
+
+async def _free(desk: Desk, wanted: str) -> str:
+    """The lowest free address of the pools, or the `wanted` one; raises `Invalid`, `Conflict` or `NoCapacity`."""
     await check_project(desk, nics=1)
     pools = [pool.cidr for pool in await desk.tx.pools.select()]
     held = {each.address for each in await desk.tx.elastics.select()}
     own = set((await desk.networks.addresses()).own) if pools else set()
-    if intent.address:
-        address = addresses.check_elastic(intent.address, pools)
+    if wanted:
+        address = addresses.check_elastic(wanted, pools)
         if address in held | own:
             raise Conflict(
                 f"address {address} is taken", subject=f"address {address}", field="address", value=address,
                 hint="name none for the lowest free one",
             )  # fmt: skip
-    else:
-        address = addresses.next_elastic(pools, held | own)
-    return await desk.tx.elastics.insert(Elastic(id=desk.new_id(), project=desk.asker.project, address=address))
+        return address
+    return addresses.next_elastic(pools, held | own)
 
 
 async def attach(desk: Desk, intent: intents.AddressAttach) -> Operation:
@@ -92,6 +109,41 @@ async def attach(desk: Desk, intent: intents.AddressAttach) -> Operation:
     return await changing(desk, network, changed("elastics", elastic, **leads))
 
 
+async def lead(desk: Desk, intent: intents.AddressLead) -> Operation:
+    """Have an address lead to a port; what was lent to that goes back."""
+    elastic = await find_elastic(desk.tx.elastics, desk.asker.project, intent.address)
+    network, port = await find_port(desk.tx, desk.asker.project, intent.port)
+    subject = f"address {elastic.address}"
+    if not (port.address and MODES[network.mode].elastic):
+        hint = "they lead to ports of networks in mode nat or private"
+        raise Conflict(f"no elastic address leads to network {network.name}", subject=subject, field="port", hint=hint)
+    if elastic.port == port.id:
+        return await desk.open("network.change", msgspec.structs.replace(network, project=elastic.project), done=True)
+    if elastic.network not in ("", network.id):
+        hint = f"`guest address detach {elastic.address}` first"
+        raise Conflict(f"{subject} leads to another network", subject=subject, field="address", hint=hint)
+    others = await desk.tx.elastics.select(port=port.id)
+    kept = next((each for each in others if not each.lent), None)
+    if not intent.move and (elastic.port or kept):
+        said = f"{kept.address} leads to this port" if kept else f"{subject} leads to another port"
+        hint = "`guest address detach` first"
+        raise Conflict(f"{said} already", subject=subject, field="address", value=elastic.address, hint=hint)
+    before = [await _lead_away(desk, other) for other in others]
+    leads = {"network": network.id, "port": port.id}
+    await desk.tx.elastics.update(elastic.id, {}, **leads)
+    return await changing(desk, network, *before, changed("elastics", elastic, **leads))
+
+
+async def _lead_away(desk: Desk, elastic: Elastic) -> Former:
+    """Have an address lead nowhere, and note that; a lent one goes back to its pool."""
+    if elastic.lent:
+        await desk.tx.elastics.delete(elastic.id)
+        return gone("elastics", elastic)
+    nowhere = {"network": "", "port": ""}
+    await desk.tx.elastics.update(elastic.id, {}, **nowhere)
+    return changed("elastics", elastic, **nowhere)
+
+
 async def detach(desk: Desk, intent: intents.AddressDetach) -> Operation:
     """Have an address lead nowhere; the project keeps it."""
     elastic = await find_elastic(desk.tx.elastics, desk.asker.project, intent.address)
@@ -101,9 +153,7 @@ async def detach(desk: Desk, intent: intents.AddressDetach) -> Operation:
             f"address {elastic.address} leads to no machine", subject=f"address {elastic.address}", field="address",
             value=elastic.address, hint="`guest address list` shows where addresses lead",
         )  # fmt: skip
-    nowhere = {"network": "", "port": ""}
-    await desk.tx.elastics.update(elastic.id, {}, **nowhere)
-    return await changing(desk, network, changed("elastics", elastic, **nowhere))
+    return await changing(desk, network, await _lead_away(desk, elastic))
 
 
 async def release(desk: Desk, intent: intents.AddressRelease) -> Removed:

@@ -50,7 +50,7 @@ async def delete(desk: Desk, intent: intents.GroupDelete) -> Operation:
         hint = "it goes with its network; its rules can be removed"
         raise Conflict("the default group of a private network stays", subject=subject, hint=hint)
     if ports := [port for port in await desk.tx.ports.select(network=network.id) if group.id in port.groups]:
-        names = ", ".join(sorted({port.name for port in ports}))
+        names = ", ".join(sorted({port.name or f"the port {port.address}" for port in ports}))
         hint = "take them out of it first"
         raise Conflict(f"machines are in {subject}: {names}", subject=subject, field="machines", value=names, hint=hint)
     for other in await desk.tx.groups.select(network=network.id, project=group.project):
@@ -67,12 +67,29 @@ async def delete(desk: Desk, intent: intents.GroupDelete) -> Operation:
 async def rule_add(desk: Desk, intent: intents.RuleAdd) -> Operation:
     """Let something more through what is in the group."""
     network, group = await _group(desk, intent.network, intent.group)
+    rule = await _rule(desk, network, intent, desk.new_id())
+    await _write_rules(desk, group, (*group.rules, rule), rule)
+    return await changing(desk, network, Former(table="groups", id=group.id, came=(rule.id,)), rule=rule.id)
+
+
+async def rule_change(desk: Desk, intent: intents.RuleChange) -> Operation:
+    """Have a rule say something else."""
+    network, group = await _group(desk, intent.network, intent.group)
+    (old,) = _named(network, group, intent.rule)
+    rule = await _rule(desk, network, intent, old.id)
+    await _write_rules(desk, group, tuple(rule if each.id == old.id else each for each in group.rules), rule)
+    former = Former(table="groups", id=group.id, came=(rule.id,), went=(old,))
+    return await changing(desk, network, former, rule=rule.id)
+
+
+async def _rule(desk: Desk, network: Network, intent: intents.RuleAdd, id: str) -> Rule:
+    """The rule that is asked for."""
     peer = await _find(desk, network, intent.peer, field="peer") if intent.peer else None
     every = _ALL.get(intent.protocol, 0)
     first = every if intent.first_port is None else intent.first_port
     alone = every if intent.protocol in _ALL else first
-    rule = Rule(
-        id=desk.new_id(),
+    return Rule(
+        id=id,
         direction=intent.direction,
         protocol=intent.protocol,
         first_port=first,
@@ -81,29 +98,37 @@ async def rule_add(desk: Desk, intent: intents.RuleAdd) -> Operation:
         group=peer.id if peer else "",
         description=intent.description,
     )
-    check_rule(rule)
-    if any(_said(rule) == _said(each) for each in group.rules):
+
+
+async def _write_rules(desk: Desk, group: Group, rules: tuple[Rule, ...], new: Rule) -> None:
+    """Have a group have these rules, of which one is `new`."""
+    check_rule(new)
+    if any(_said(new) == _said(each) for each in group.rules if each.id != new.id):
         raise Conflict(f"group {group.name} has this rule already", subject=f"group {group.name}", field="rules")
-    rules = (*group.rules, rule)
     check_rules(rules)
     await desk.tx.groups.update(group.id, {}, rules=rules)
-    return await changing(desk, network, Former(table="groups", id=group.id, came=(rule.id,)), rule=rule.id)
 
 
 async def rule_remove(desk: Desk, intent: intents.RuleRemove) -> Operation:
     """Let something no longer through. Connections that are there are cut off by that, too."""
     network, group = await _group(desk, intent.network, intent.group)
-    went = tuple(rule for rule in group.rules if rule.id == intent.rule)
-    if not went:
-        raise NotFound(
-            f"group {group.name} has no rule {intent.rule!r}",
-            subject=f"group {group.name}",
-            field="rule",
-            value=intent.rule,
-            hint=f"`guest group show {network.name} {group.name}` shows its rules",
-        )
+    went = _named(network, group, intent.rule)
     await desk.tx.groups.update(group.id, {}, rules=tuple(rule for rule in group.rules if rule.id != intent.rule))
     return await changing(desk, network, Former(table="groups", id=group.id, went=went))
+
+
+def _named(network: Network, group: Group, id: str) -> tuple[Rule, ...]:
+    """The rule of a group with this id; raises `NotFound`."""
+    found = tuple(rule for rule in group.rules if rule.id == id)
+    if not found:
+        raise NotFound(
+            f"group {group.name} has no rule {id!r}",
+            subject=f"group {group.name}",
+            field="rule",
+            value=id,
+            hint=f"`guest group show {network.name} {group.name}` shows its rules",
+        )
+    return found
 
 
 def _said(rule: Rule) -> Rule:

@@ -19,7 +19,7 @@ from guesthouse.decide.addresses import MODES, Block
 from guesthouse.engine import network_intents as intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.room import check_project
-from guesthouse.engine.network_undo import Former, changed, gone, kept, made
+from guesthouse.engine.network_undo import Former, changed, kept
 from guesthouse.engine.resolve import find, find_network
 from guesthouse.engine.wanted import readdress, touch
 from guesthouse.model.errors import Conflict, Denied, Invalid, NoCapacity
@@ -37,6 +37,8 @@ async def create(desk: Desk, intent: intents.NetworkCreate) -> Operation:
     said = {name: getattr(intent, name) for name in ("cidr", "first", "last", "domain", "link", "ipv6")}
     addresses.check_mode(intent.mode, said)
     addresses.check_mtu(intent.mtu, ipv6=intent.ipv6)
+    if intent.mode is NetworkMode.PRIVATE and intent.cidr:
+        addresses.check_block(intent.cidr)
     if not desk.asker.house and (intent.shared or intent.mode is NetworkMode.BRIDGE):
         field = "shared" if intent.shared else "mode"
         raise Denied("only the operator of the house may make a shared network, or one in mode bridge", field=field)
@@ -52,6 +54,7 @@ async def create(desk: Desk, intent: intents.NetworkCreate) -> Operation:
         host=desk.host,
         shared=intent.shared,
         link=intent.link,
+        cidr=intent.cidr if intent.mode is NetworkMode.PRIVATE else "",
         mtu=intent.mtu,
         ipv6=intent.ipv6,
     )
@@ -100,7 +103,7 @@ async def delete(desk: Desk, intent: intents.NetworkDelete) -> Operation:
             value=under_way[-1].id,
             hint=f"wait for it, or `guest operation cancel {under_way[-1].id}`",
         )
-    await _refuse_used(desk, network, await desk.tx.ports.select(network=network.id))
+    await refuse_used(desk, network, await desk.tx.ports.select(network=network.id))
     strangers = [each for each in await desk.tx.groups.select(network=network.id) if each.project != network.project]
     if strangers:
         raise Conflict(
@@ -110,35 +113,6 @@ async def delete(desk: Desk, intent: intents.NetworkDelete) -> Operation:
         )
     await desk.tx.networks.update(network.id, {}, state=NetworkState.DELETING)
     return await desk.open("network.delete", network)
-
-
-async def subnet_create(desk: Desk, intent: intents.SubnetCreate) -> Operation:
-    """Give a private network a subnet more."""
-    network = await _with_subnets(desk, intent.network)
-    others = await desk.tx.subnets.select(network=network.id)
-    if len(others) >= addresses.MAX_SUBNETS:
-        hint = f"{addresses.MAX_SUBNETS} at most; delete one"
-        raise Conflict(f"network {network.name} has {len(others)} subnets", field="network", hint=hint)
-    number = addresses.lowest_free(each.number for each in others)
-    name = check_name(intent.name or f"subnet-{number}", "subnet")
-    plain = Subnet(
-        id=desk.new_id(), project=network.project, network=network.id, name=name, number=number, cidr=intent.cidr,
-        gateway="", first=intent.first, last=intent.last,
-    )  # fmt: skip
-    subnet = addresses.make_subnet(plain, ipv6=network.ipv6)
-    held = [Block(each.cidr, f"subnet {each.name}") for each in others]
-    addresses.refuse_overlap(subnet.cidr, held, f"subnet {name}")
-    await desk.tx.subnets.insert(subnet)
-    return await changing(desk, network, made("subnets", subnet), subnet=subnet.id)
-
-
-async def subnet_delete(desk: Desk, intent: intents.SubnetDelete) -> Operation:
-    """Take a subnet on which no machine is from a private network."""
-    network = await _with_subnets(desk, intent.network)
-    subnet = await find(desk.tx.subnets, network.project, "subnet", intent.subnet, network=network.id)
-    await _refuse_used(desk, network, await desk.tx.ports.select(network=network.id, subnet=subnet.id))
-    await desk.tx.subnets.delete(subnet.id)
-    return await changing(desk, network, gone("subnets", subnet))
 
 
 # --- for all that is on networks ---
@@ -192,24 +166,30 @@ async def taken_blocks(desk: Desk) -> list[Block]:
     return found + [Block(address, "this host's own") for address in host.own]
 
 
+async def refuse_used(desk: Desk, network: Network, ports: Sequence[Port]) -> None:
+    """Raise `Conflict` while machines are there, naming the asker's own."""
+    if not ports:
+        return
+    own = sorted(
+        {port.name or f"the port {port.address or port.mac}" for port in ports if port.project == desk.asker.project}
+    )
+    strangers = len({port.machine for port in ports if port.project != desk.asker.project})
+    named = [*own[:10], *(("…",) if len(own) > 10 else ())]
+    named += [f"{strangers} machines of other projects"] if strangers else []
+    raise Conflict(
+        f"network {network.name} is used by {', '.join(named)}",
+        subject=f"network {network.name}",
+        field="machines",
+        value=", ".join(named),
+        hint="give their NICs another network, or delete them first",
+    )
+
+
 def _ready(network: Network) -> Network:
     if network.state is not NetworkState.READY:
         subject = f"network {network.name}"
         hint = "`guest operation list` shows what is being done with it"
         raise Conflict(f"{subject} is not ready: {network.state.value}", subject=subject, hint=hint)
-    return network
-
-
-async def _with_subnets(desk: Desk, ref: str) -> Network:
-    network = await own_network(desk, ref)
-    if network.mode is not NetworkMode.PRIVATE:
-        raise Conflict(
-            f"network {network.name} is in mode {network.mode.value}: its addresses stay as they are",
-            subject=f"network {network.name}",
-            field="mode",
-            value=network.mode.value,
-            hint="networks in mode private have any number of subnets",
-        )
     return network
 
 
@@ -280,20 +260,3 @@ async def _check_sharing(desk: Desk, network: Network, *, shared: bool) -> None:
             field="shared",
             hint="have them moved and deleted first",
         )
-
-
-async def _refuse_used(desk: Desk, network: Network, ports: Sequence[Port]) -> None:
-    """Raise `Conflict` while machines are there, naming the asker's own."""
-    if not ports:
-        return
-    own = sorted({port.name for port in ports if port.project == desk.asker.project})
-    strangers = len({port.machine for port in ports if port.project != desk.asker.project})
-    named = [*own[:10], *(("…",) if len(own) > 10 else ())]
-    named += [f"{strangers} machines of other projects"] if strangers else []
-    raise Conflict(
-        f"network {network.name} is used by {', '.join(named)}",
-        subject=f"network {network.name}",
-        field="machines",
-        value=", ".join(named),
-        hint="give their NICs another network, or delete them first",
-    )

@@ -8,7 +8,9 @@ Rules
 3. A NIC keeps its MAC address when it moves: by that the guest's configuration knows it. It has its new place at once;
    the old one is kept, by a MAC address that no NIC has, until the guest has let go of the NIC. So no MAC address is
    twice in a house, nobody gets the old address meanwhile, and there is a way back.
-4. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
+4. A port that no machine has becomes a NIC's with its MAC address. One that stays does not move: it is where it is.
+5. A NIC that is to be public is lent an elastic address, which goes back with its place.
+6. On a network of another project are only those of a `shared` one. What is not to be had does not exist.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import msgspec
 
 from guesthouse.decide.addresses import address6, lowest_free
 from guesthouse.decide.places import check_address, free_address
+from guesthouse.engine.accept.addresses import lend
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.networks import DEFAULT_GROUP, usable_network
-from guesthouse.engine.network_undo import changed, made
+from guesthouse.engine.network_undo import changed, gone, made
 from guesthouse.engine.resolve import find_network
 from guesthouse.engine.wanted import touch
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity, NotFound
@@ -46,24 +49,65 @@ async def take_places(desk: Desk, machine: str, spec: MachineSpec) -> MachineSpe
 async def _take(desk: Desk, machine: str, name: str, nic: NicSpec) -> NicSpec:
     found = await desk.tx.ports.select(mac=nic.mac)
     if found and found[0].machine != machine:
-        raise Conflict(f"MAC address {nic.mac} is taken", field="mac", value=nic.mac, hint="leave it out")
+        found = [await _adopt(desk, machine, name, found[0])]
     if not nic.network:
         _refuse_place(nic)
     network = await find_network(desk.tx.networks, desk.asker.project, nic.network) if nic.network else None
     if found and network is not None and await _stays(desk, nic, network, found[0]):
-        return await _keep(desk, name, nic, network, found[0])
+        described = await _keep(desk, name, nic, network, found[0])
+        await _lend(desk, nic, network)
+        return described
     if found:
+        _refuse_move(found[0])
         await _set_out(desk, found[0])
     if network is None:
         return nic
     described = await _enter(desk, machine, name, nic, await usable_network(desk, nic.network))
     if found:
         await _arrive(desk, nic, found[0])
+    await _lend(desk, nic, network)
     return described
 
 
+async def _adopt(desk: Desk, machine: str, name: str, port: Port) -> Port:
+    """A place that no machine has, as this one's; raises `Conflict` where a machine has it, or it is a stranger's.
+
+    Nothing is kept to undo that: it is free again when the guest has let go of the NIC, as after any other end of it.
+    """
+    if port.machine or port.project != desk.asker.project:
+        raise Conflict(f"MAC address {port.mac} is taken", field="mac", value=port.mac, hint="leave it out")
+    await desk.tx.ports.update(port.id, {}, machine=machine, name=name)
+    await _touch_by_id(desk, port.network)
+    return msgspec.structs.replace(port, machine=machine, name=name)
+
+
+def _refuse_move(port: Port) -> None:
+    if port.stays:
+        raise Conflict(
+            f"the place of NIC {port.mac} is kept: the NIC cannot be elsewhere",
+            field="network",
+            value=port.mac,
+            hint="take the NIC away, and give the machine another one",
+        )
+
+
+async def _lend(desk: Desk, nic: NicSpec, network: Network) -> None:
+    """Lend a public NIC an elastic address where it has none; take back that of one that is not public any more."""
+    (port,) = await desk.tx.ports.select(mac=nic.mac)
+    led = await desk.tx.elastics.select(port=port.id)
+    if nic.public and not led:
+        elastic = await lend(desk, network, port)
+        desk.before.append(made("elastics", elastic))
+        await _touch_by_id(desk, network.id)
+    for elastic in led:
+        if elastic.lent and not nic.public:
+            desk.before.append(gone("elastics", elastic))
+            await desk.tx.elastics.delete(elastic.id)
+            await _touch_by_id(desk, network.id)
+
+
 def _refuse_place(nic: NicSpec) -> None:
-    for field in ("subnet", "address", "groups"):
+    for field in ("subnet", "address", "groups", "public"):
         if getattr(nic, field):
             raise Invalid(f"a NIC without a network has no {field}", field=field, hint="name its network too")
 
@@ -77,7 +121,7 @@ async def _stays(desk: Desk, nic: NicSpec, network: Network, port: Port) -> bool
 
 async def _set_out(desk: Desk, port: Port) -> None:
     """Keep the old place of a NIC that moves, or leaves for user mode; what the host leads there goes with the NIC."""
-    said = {"mac": await _nobodys(desk), "forwards": ()}
+    said = {"mac": await nobodys_mac(desk), "forwards": ()}
     desk.before.append(changed("ports", port, **said))
     await desk.tx.ports.update(port.id, {}, **said)
     await _touch_by_id(desk, port.network)
@@ -92,7 +136,7 @@ async def _arrive(desk: Desk, nic: NicSpec, left: Port) -> None:
         await desk.tx.elastics.update(elastic.id, {}, port=port.id)
 
 
-async def _nobodys(desk: Desk) -> str:
+async def nobodys_mac(desk: Desk) -> str:
     """A MAC address that no place has."""
     while await desk.tx.ports.select(mac=(mac := make_mac(desk.random))):
         pass
@@ -101,35 +145,39 @@ async def _nobodys(desk: Desk) -> str:
 
 async def _enter(desk: Desk, machine: str, name: str, nic: NicSpec, network: Network) -> NicSpec:
     """A new place on a network."""
+    port = await desk.tx.ports.insert(await new_port(desk, machine, name, nic, network))
+    await _touch(desk, network)
+    subnet = await desk.tx.subnets.get(port.subnet) if port.subnet else None
+    groups = await groups_of(desk, nic.groups, network)
+    return _described(nic, network, subnet, address=port.address, groups=tuple(groups), forwards=port.forwards)
+
+
+async def new_port(desk: Desk, machine: str, name: str, nic: NicSpec, network: Network) -> Port:
+    """A place for a NIC on a network, as yet written down nowhere; raises as `take_places`."""
     ports = await desk.tx.ports.select(network=network.id)
     taken = {port.address for port in ports}
     subnet, address = await _seat(desk, nic, network, taken)
-    groups = await _groups(desk, nic, network)
-    forwards = await _forwards(desk, nic, network, nic.mac)
-    await desk.tx.ports.insert(
-        Port(
-            id=desk.new_id(),
-            project=desk.asker.project,
-            network=network.id,
-            subnet=subnet.id if subnet else "",
-            machine=machine,
-            name=name,
-            mac=nic.mac,
-            number=lowest_free(port.number for port in ports),
-            address=address,
-            address6=address6(subnet, address) if subnet else "",
-            groups=tuple(groups.values()),
-            forwards=forwards,
-        )
+    groups = await groups_of(desk, nic.groups, network)
+    return Port(
+        id=desk.new_id(),
+        project=desk.asker.project,
+        network=network.id,
+        subnet=subnet.id if subnet else "",
+        machine=machine,
+        name=name,
+        mac=nic.mac,
+        number=lowest_free(port.number for port in ports),
+        address=address,
+        address6=address6(subnet, address) if subnet else "",
+        groups=tuple(groups.values()),
+        forwards=await _forwards(desk, nic, network, nic.mac),
     )
-    await _touch(desk, network)
-    return _described(nic, network, subnet, address=address, groups=tuple(groups), forwards=forwards)
 
 
 async def _keep(desk: Desk, name: str, nic: NicSpec, network: Network, port: Port) -> NicSpec:
     """The place that a NIC has, with what is said otherwise of it now."""
     subnet = await desk.tx.subnets.get(port.subnet) if port.subnet else None
-    groups = await _groups(desk, nic, network)
+    groups = await groups_of(desk, nic.groups or (port.groups if port.stays else ()), network)
     forwards = await _forwards(desk, nic, network, nic.mac)
     said = {"name": name, "groups": tuple(groups.values()), "forwards": forwards}
     if any(getattr(port, field) != value for field, value in said.items()):
@@ -194,11 +242,10 @@ def _holds(subnet: Subnet, address: str) -> bool:
     return True
 
 
-async def _groups(desk: Desk, nic: NicSpec, network: Network) -> dict[str, str]:
+async def groups_of(desk: Desk, wanted: tuple[str, ...], network: Network) -> dict[str, str]:
     """The groups of a NIC: ids by name. On a private network a NIC that names none is in the group `default`."""
     own = await desk.tx.groups.select(network=network.id, project=desk.asker.project)
     known = {group.name: group.id for group in own}
-    wanted = nic.groups
     if not wanted and network.mode is NetworkMode.PRIVATE and DEFAULT_GROUP in known:
         wanted = (DEFAULT_GROUP,)
     found: dict[str, str] = {}

@@ -8,19 +8,20 @@ Rules
 3. ``nat`` and ``private`` networks are one address outside, that of their end of the transit link; a machine with an
    elastic address is that one. ``host-only`` ones keep their addresses: nobody but the host could answer them. Machines
    there know no way but to their own subnet: to them the host is its gateway.
-4. Into a ``private`` network leads nothing but elastic addresses, and nothing out of it to the host's end of the link.
+4. A private network's subnets have the ways out that they are to have (`outlets.py`).
+5. Into a ``private`` network leads nothing but elastic addresses, and nothing out of it to the host's end of the link.
 
 A chain that enters a hook is the network's and its subnets'; those seldom change, and then the whole is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from guesthouse.formats import links
-from guesthouse.formats.netfilter import groups, guards, ruleset
+from guesthouse.formats.netfilter import groups, guards, outlets, ruleset
 from guesthouse.formats.netfilter.groups import TABLE
 from guesthouse.formats.netfilter.ruleset import Chain, Element, Part, Store
 from guesthouse.model.network import METADATA_IPV4, METADATA_IPV6, Group, NetworkMode, NetworkWanted, PortWanted
@@ -32,6 +33,7 @@ _HIDDEN = (NetworkMode.NAT, NetworkMode.PRIVATE)
 
 _STORES = (
     *groups.STORES,
+    *outlets.stores(TABLE),
     Store(TABLE, "set", "gateways4", "type ipv4_addr"),
     Store(TABLE, "set", "gateways6", "type ipv6_addr"),
     Store(TABLE, "map", "forwards4", "type inet_proto . inet_service : ipv4_addr . inet_service"),
@@ -84,7 +86,7 @@ def change(before: NetworkWanted, after: NetworkWanted, tag: str) -> str:
 
 def _foundation(wanted: NetworkWanted) -> tuple[object, ...]:
     """What the chains are made of that a hook enters."""
-    return wanted.network.mode, wanted.subnets, wanted.connections
+    return wanted.network.mode, wanted.subnets, wanted.connections, outlets.ways(wanted)
 
 
 class _Source(NamedTuple):
@@ -130,6 +132,7 @@ def _of_port(wanted: PortWanted, mode: NetworkMode, known: frozenset[str]) -> It
         if addresses[version]:
             yield Element(TABLE, f"elastic_in{version}", wanted.elastic, addresses[version])
             yield Element(TABLE, f"elastic_out{version}", addresses[version], wanted.elastic)
+            yield from outlets.of_port(TABLE, wanted, addresses)
     for forward in wanted.forwards if mode is NetworkMode.NAT else ():
         for version, address in addresses.items():
             if address:
@@ -145,16 +148,16 @@ def _base(wanted: NetworkWanted, tag: str) -> Part:
     }
     elements = (Element(TABLE, f"gateways{v}", address) for v, addresses in gateways.items() for address in addresses)
     mode = wanted.network.mode
-    ends = links.transit(tag, wanted.network.number)
+    ends, ways = links.transit(tag, wanted.network.number), outlets.ways(wanted)
     chains = (
         Chain(TABLE, "services", _SERVICES),
         Chain(
             TABLE, "prerouting", groups.leaving(wanted.connections), _hook("filter", "prerouting", "mangle", "accept")
         ),
         Chain(TABLE, "input", tuple(_input(mode)), _hook("filter", "input", "filter", "drop")),
-        Chain(TABLE, "forward", tuple(_forward(mode, ends)), _hook("filter", "forward", "filter", "drop")),
+        Chain(TABLE, "forward", tuple(_forward(mode, ends, ways)), _hook("filter", "forward", "filter", "drop")),
         Chain(TABLE, "dstnat", tuple(_dstnat(mode, ends)), _hook("nat", "prerouting", "dstnat", "accept")),
-        Chain(TABLE, "srcnat", tuple(_srcnat(mode, ends)), _hook("nat", "postrouting", "srcnat", "accept")),
+        Chain(TABLE, "srcnat", tuple(_srcnat(mode, ends, ways)), _hook("nat", "postrouting", "srcnat", "accept")),
     )
     return Part(_STORES, chains, tuple(elements))
 
@@ -170,12 +173,14 @@ def _input(mode: NetworkMode) -> Iterator[str]:
         yield f"iifname {_UP} meta l4proto {{ tcp, udp }} th dport 53 accept"
 
 
-def _forward(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
+def _forward(mode: NetworkMode, ends: links.Transit, ways: Iterable[outlets.Way]) -> Iterator[str]:
+    yield from (line for way in ways for line in outlets.never(way))
     yield from (groups.KNOWN, *groups.NEIGHBOURS)
     if mode is NetworkMode.PRIVATE:
         yield f"iifname {_UP} ct status & dnat != dnat drop"
         yield f"ip daddr {ends.host} drop"
         yield f"ip6 daddr {ends.host6} drop"
+    yield from (line for way in ways for line in outlets.new(way))
     yield from groups.ARRIVING_HERE
     yield f"oifname {_UP} accept"
     yield from groups.THROUGH_THE_GATEWAY
@@ -201,7 +206,7 @@ def _dstnat(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
             )
 
 
-def _srcnat(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
+def _srcnat(mode: NetworkMode, ends: links.Transit, ways: Iterable[outlets.Way]) -> Iterator[str]:
     if mode is NetworkMode.HOST_ONLY:
         yield f"iifname {_UP} masquerade"
     if mode not in _HIDDEN:
@@ -210,6 +215,8 @@ def _srcnat(mode: NetworkMode, ends: links.Transit) -> Iterator[str]:
     if mode in _HOST_IS_REACHED:
         yield f"ip daddr {ends.host} accept"
         yield f"ip6 daddr {ends.host6} accept"
+    yield from (line for way in ways for line in outlets.before_elastic(way))
     yield "snat ip to ip saddr map @elastic_out4"
     yield "snat ip6 to ip6 saddr map @elastic_out6"
+    yield from (line for way in ways for line in outlets.after_elastic(way))
     yield "masquerade"

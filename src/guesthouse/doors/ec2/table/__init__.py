@@ -11,7 +11,7 @@ from importlib import resources
 
 from guesthouse.doors.ec2.dialects import Service
 from guesthouse.doors.ec2.rows import Row
-from guesthouse.doors.ec2.table import account, images, instances, keys, launch_templates, volumes
+from guesthouse.doors.ec2.table import account, groups, images, instances, keys, launch_templates, networks, volumes
 from guesthouse.formats.awsquery import shapes
 
 GROUPS: dict[str, tuple[Row, ...]] = {
@@ -20,6 +20,10 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Key pairs": keys.ROWS,
     "Images and snapshots": images.ROWS,
     "Volumes": volumes.ROWS,
+    "VPCs and subnets": networks.VPCS,
+    "Routes and gateways": networks.ROUTES,
+    "Network interfaces and elastic addresses": networks.INTERFACES,
+    "Security groups": groups.ROWS,
     "The account and its places": account.ROWS,
 }
 STS: tuple[Row, ...] = account.STS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
+revision = "0010"
 down_revision = "0009"
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

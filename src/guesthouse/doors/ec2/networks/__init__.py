@@ -1,0 +1,1 @@
+"""Networks as VPCs, with all that is on them."""
