@@ -61,10 +61,8 @@ class Service:
                 only = str(row.harmless[path]).lower() if isinstance(row.harmless[path], bool) else row.harmless[path]
                 raise Fault("UnsupportedOperation", f"The parameter {path} can only be {only} here; see docs/ec2.md")
             raise Fault("UnsupportedOperation", f"The parameter {path} is not supported here; see docs/ec2.md")
-        for specification in arguments.get("TagSpecifications") or ():
-            if (kind := specification.get("ResourceType")) not in row.tags:
-                text = f"'{kind}' is not a valid taggable resource type for this operation."
-                raise Fault("InvalidParameterValue", text)
+        if row.tags:
+            _refuse_tags(row.tags, arguments.get("TagSpecifications", ()))
 
     def understands(self, row: Row, path: str) -> bool:
         """Whether the row takes this argument, whatever its value."""
@@ -122,6 +120,14 @@ def _covers(understood: frozenset[str], path: str) -> bool:
     """Whether the path itself, or a structure around it, is understood."""
     parts = path.split(".")
     return any(".".join(parts[:count]) in understood for count in range(1, len(parts) + 1))
+
+
+def _refuse_tags(kinds: Sequence[str], specifications: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `Fault` for tags of what is not made."""
+    for specification in specifications:
+        if (kind := specification.get("ResourceType")) not in kinds:
+            wrong = f"'{kind or ''}' is not a valid taggable resource type for this operation."
+            raise Fault("InvalidParameterValue", f"{wrong} It makes: {', '.join(kinds)}")
 
 
 def input_paths(shapes: Shapes, action: str) -> list[str]:

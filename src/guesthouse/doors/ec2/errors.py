@@ -46,7 +46,11 @@ USED_UP = {
     "networks": "VpcLimitExceeded",
 }
 # By the field at fault, whatever it is about.
-FIELDS = {"protected": "OperationNotPermitted", "address": "InvalidIPAddress.InUse"}
+FIELDS = {
+    "protected": "OperationNotPermitted",
+    "address": "InvalidIPAddress.InUse",
+    "tags": "TagLimitExceeded",
+}
 # By the code of the house's error: EC2's code, and the HTTP status.
 PLAIN = {
     "invalid": ("InvalidParameterValue", 400),

@@ -27,6 +27,8 @@ WORDS = {
     "rtb": ("InvalidRouteTableID", "route table"),
     "igw": ("InvalidInternetGatewayID", "internet gateway"),
     "nat": ("NatGateway", "NAT gateway"),
+    "dopt": ("InvalidDhcpOptionID", "DHCP options"),
+    "acl": ("InvalidNetworkAclID", "network ACL"),
     "lt": ("InvalidLaunchTemplateId", "launch template"),
     "pg": ("InvalidPlacementGroup", "placement group"),
     "sir": ("InvalidSpotInstanceRequestID", "spot instance request"),

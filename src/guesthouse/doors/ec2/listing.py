@@ -48,7 +48,7 @@ class Listing:
     `member` is the answer's list; `items` makes it from what the project has of `nouns`. `named` are the arguments that
     name things, the first one by their ids; `chooses` looks at others that choose. `aliases` are filters whose names do
     not say where to look. `finish` makes the answer's list of the chosen items, where that is another one: they are in
-    it at `inside`.
+    it at `inside`. `known_by` are members that tell items apart, where the first of `named` does not.
     """
 
     member: str
@@ -58,6 +58,7 @@ class Listing:
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
     chooses: Chooses = lambda stock, arguments: lambda item: True
+    known_by: tuple[str, ...] = ()
     finish: Finish = lambda stock, items, arguments: items
 
     @property
@@ -101,7 +102,8 @@ class Listing:
         return min(max(end, 0), len(items))
 
     def _id(self, item: Item) -> str:
-        return str(item[self.named[0].member]) if self.named else str(next(iter(item.values())))
+        members = self.known_by or tuple(each.member for each in self.named[:1])
+        return " ".join(str(item[member]) for member in members)
 
 
 def _of(items: Sequence[Item], named: Named, wanted: Sequence[str]) -> list[Item]:

@@ -11,7 +11,17 @@ from importlib import resources
 
 from guesthouse.doors.ec2.dialects import Service
 from guesthouse.doors.ec2.rows import Row
-from guesthouse.doors.ec2.table import account, groups, images, instances, keys, launch_templates, networks, volumes
+from guesthouse.doors.ec2.table import (
+    account,
+    groups,
+    images,
+    instances,
+    keys,
+    launch_templates,
+    networks,
+    tags,
+    volumes,
+)
 from guesthouse.formats.awsquery import shapes
 
 GROUPS: dict[str, tuple[Row, ...]] = {
@@ -24,6 +34,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     "Routes and gateways": networks.ROUTES,
     "Network interfaces and elastic addresses": networks.INTERFACES,
     "Security groups": groups.ROWS,
+    "Tags": tags.ROWS,
     "The account and its places": account.ROWS,
 }
 STS: tuple[Row, ...] = account.STS
