@@ -26,10 +26,17 @@ $(VENV)/.ready: packaging/requirements.txt packaging/requirements-dev.txt pyproj
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
+# The real clients of clouds, for tests alone: 0.5 GB that a machine in a hurry does not wait for.
+$(VENV)/.clients: $(VENV)/.ready packaging/requirements-clients.txt
+	@echo "installing clients of clouds"
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile \
+		--requirement packaging/requirements-clients.txt
+	@touch $@
+
 up: setup  ## A running machine called `first`, configured and ready to enter
 	@sh packaging/up $(IMAGE) $(MACHINE)
 
-check: $(VENV)/.ready  ## Lint, types, floors, and the fast tests
+check: $(VENV)/.clients  ## Lint, types, floors, and the fast tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -57,3 +64,6 @@ lock:  ## Pin the Python packages anew, with hashes and without index addresses
 	@cd packaging && ../$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate \
 		--output-file requirements-dev.txt requirements-dev.in
+	@cd packaging && ../$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate \
+		--output-file requirements-clients.txt requirements-clients.in

@@ -69,7 +69,11 @@ async def test_filters(client: Client, three: list[str], name: str, values: list
 async def test_pages_go_through_the_tags_of_one_thing(client: Client, image: str) -> None:
     await client("create_tags", Resources=[image], Tags=pairs(**{f"k{number}": "" for number in range(7)}))
     paged = client.plain.get_paginator("describe_tags").paginate(PaginationConfig={"PageSize": 3})
-    assert [[tag["Key"] for tag in page["Tags"]] for page in await asyncio.to_thread(list, paged)] == [["k0", "k1", "k2"], ["k3", "k4", "k5"], ["k6"]]
+    assert [[tag["Key"] for tag in page["Tags"]] for page in await asyncio.to_thread(list, paged)] == [
+        ["k0", "k1", "k2"],
+        ["k3", "k4", "k5"],
+        ["k6"],
+    ]
 
 
 async def test_all_or_none(client: Client, cloud: Cloud, image: str, three: list[str]) -> None:
