@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from tests.hosts import FakeHost
 
+from guesthouse.catalog.places import REGION
 from guesthouse.doors.ec2.server import serve
 from guesthouse.engine import door_intents, intents, network_intents
 from guesthouse.engine.engine import Engine, Identity, open_engine
@@ -56,6 +58,16 @@ class Cloud:
                 config=once,
             )
         )
+
+    async def environment(self) -> dict[str, str]:
+        """What programs need that are to use this door: as `guest ec2 credentials` prints it."""
+        key = await self.engine.accept(self.asker, door_intents.AccessKeyCreate())
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": key.name,
+            "AWS_SECRET_ACCESS_KEY": await self.engine.access.secret(key.name),
+            "AWS_DEFAULT_REGION": REGION,
+        }
 
     async def project(self, name: str) -> Asker:
         """An administrator of another project."""
@@ -104,10 +116,11 @@ class Client:
         return found
 
 
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+@asynccontextmanager
+async def a_cloud(folder: Path) -> AsyncIterator[Cloud]:
+    """A house in a folder with an image and its EC2 door open."""
     host = FakeHost()
-    place = House(tmp_path, tmp_path)
+    place = House(folder, folder)
     listener = socket.create_server(("127.0.0.1", 0))
     async with (
         open_store(f"sqlite:///{place.database}") as store,
@@ -120,6 +133,12 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         await cloud.done(intents.ImageBuild(recipe="micro"))
         yield cloud
     listener.close()
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+    async with a_cloud(tmp_path) as cloud:
+        yield cloud
 
 
 @pytest.fixture
