@@ -59,9 +59,9 @@ class Cloud:
             )
         )
 
-    async def environment(self) -> dict[str, str]:
+    async def environment(self, asker: Asker | None = None) -> dict[str, str]:
         """What programs need that are to use this door: as `guest ec2 credentials` prints it."""
-        key = await self.engine.accept(self.asker, door_intents.AccessKeyCreate())
+        key = await self.engine.accept(asker or self.asker, door_intents.AccessKeyCreate())
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": key.name,

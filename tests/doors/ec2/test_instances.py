@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.doors.ec2.conftest import Client, Cloud
 
+from guesthouse.engine import intents
 from guesthouse.formats.cloudids import ec2_id
+from guesthouse.model.resources import Quota
 
 
 async def test_an_instance_lives(client: Client, cloud: Cloud, image: str) -> None:
@@ -89,3 +91,12 @@ async def test_pages(client: Client, image: str) -> None:
         token = {"NextToken": page.get("NextToken")}
     assert token == {"NextToken": None}
     assert len(set(seen)) == 7
+
+
+async def test_as_many_are_launched_as_there_is_room_for(client: Client, cloud: Cloud, image: str) -> None:
+    await cloud.engine.accept(cloud.asker, intents.ProjectChange(project="default", quota=Quota(machines=5)))
+    made = await client("run_instances", ImageId=image, MinCount=1, MaxCount=16)
+    assert len(made["Instances"]) == 5
+    assert (await client.refused("run_instances", ImageId=image, MinCount=1, MaxCount=2))[0] == "InstanceLimitExceeded"
+    much = {"ImageId": image, "MinCount": 1, "MaxCount": 2_000_000_000}
+    assert (await client.refused("run_instances", **much))[0] == "InstanceLimitExceeded"

@@ -17,7 +17,7 @@ from typing import Any
 from guesthouse.catalog.ec2_types import DEFAULT
 from guesthouse.doors.ec2 import ids, launch_templates, placement
 from guesthouse.doors.ec2.instances import described, view
-from guesthouse.doors.ec2.rows import Call, tags_of_kind
+from guesthouse.doors.ec2.rows import DOOR, Call, tags_of_kind
 from guesthouse.engine import intents
 from guesthouse.engine.door_intents import Piece
 from guesthouse.engine.stock import Stock
@@ -29,10 +29,14 @@ NOUNS = (*view.NOUNS, "keys")
 TAGGED = {"instance": "", "volume": "disks", "network-interface": "ports"}
 """What can be tagged as machines are made: the tables of what comes with them."""
 
+MAX_AT_ONCE = 1000
+
 
 async def run_instances(call: Call) -> Mapping[str, Any]:
     """Launch machines; the answer is their reservation."""
     least, most = call["MinCount"], call["MaxCount"]
+    if most > MAX_AT_ONCE:
+        raise Fault("InstanceLimitExceeded", f"{most} instances at once are too many: {MAX_AT_ONCE} at most")
     if not 1 <= least <= most:
         raise Fault("InvalidParameterValue", f"MinCount {least} and MaxCount {most}: from 1 on, the second not less")
     stock = await call.stock(*NOUNS)
@@ -53,13 +57,21 @@ async def launch(call: Call, stock: Stock, said: Mapping[str, Any], least: int, 
 
 
 async def _as_many(call: Call, pieces: Sequence[Piece], least: int) -> list[str]:
-    """Launch all, or as many as can be had."""
-    for count in range(len(pieces), least, -1):
+    """Launch all, or as many as can be had: how many those are, rehearsals find out."""
+    try:
+        return await call.make(*pieces)
+    except (NoCapacity, QuotaExceeded):
+        if least == len(pieces):
+            raise
+    fitting, too_many = least, len(pieces)
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
         try:
-            return await call.make(*pieces[:count])
+            await call.engine.accept.together(call.asker, pieces[:middle], door=DOOR, rehearse=True)
+            fitting = middle
         except (NoCapacity, QuotaExceeded):
-            continue
-    return await call.make(*pieces[:least])
+            too_many = middle
+    return await call.make(*pieces[:fitting])
 
 
 def _piece(call: Call, stock: Stock, said: Mapping[str, Any], reservation: str, index: int, *, alone: bool) -> Piece:
