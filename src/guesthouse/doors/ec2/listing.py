@@ -48,7 +48,8 @@ class Listing:
     `member` is the answer's list; `items` makes it from what the project has of `nouns`. `named` are the arguments that
     name things, the first one by their ids; `chooses` looks at others that choose. `aliases` are filters whose names do
     not say where to look. `finish` makes the answer's list of the chosen items, where that is another one: they are in
-    it at `inside`. `known_by` are members that tell items apart, where the first of `named` does not.
+    it at `inside`. `known_by` are members that tell items apart, where the first of `named` does
+    not; where there is neither, their first one does.
     """
 
     member: str
@@ -102,7 +103,7 @@ class Listing:
         return min(max(end, 0), len(items))
 
     def _id(self, item: Item) -> str:
-        members = self.known_by or tuple(each.member for each in self.named[:1])
+        members = self.known_by or tuple(each.member for each in self.named[:1]) or (next(iter(item)),)
         return " ".join(str(item[member]) for member in members)
 
 
