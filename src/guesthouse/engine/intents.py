@@ -211,10 +211,11 @@ class DiskCreate(Intent, frozen=True, kw_only=True):
 
 
 class DiskAttach(Intent, frozen=True, kw_only=True):
-    """Give a disk to a machine; one to `keep` outlasts it."""
+    """Give a disk to a machine, which calls it by `name`, or as the disk is called; one to `keep` outlasts it."""
 
     disk: str
     machine: str
+    name: str = ""
     bus: Bus = Bus.VIRTIO
     cache: Cache = Cache.WRITEBACK
     keep: bool = False

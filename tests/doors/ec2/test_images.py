@@ -134,6 +134,49 @@ async def test_a_snapshot_becomes_an_image_again(client: Client, cloud: Cloud) -
     ] == "InvalidBlockDeviceMapping"
 
 
+async def test_an_instance_of_an_image_has_all_its_devices(client: Client, cloud: Cloud) -> None:
+    instance = await machine(cloud)
+    image = (await client("create_image", InstanceId=instance, Name="both", NoReboot=True))["ImageId"]
+    await waited(client, "image_available", ImageIds=[image])
+    before = set(await volumes(client))
+
+    async def launched(**more: Any) -> list[tuple[str, int, str, bool]]:
+        made = await client("run_instances", ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.nano", **more)
+        wanted = [{"Name": "attachment.instance-id", "Values": [made["Instances"][0]["InstanceId"]]}]
+        found = (await client("describe_volumes", Filters=wanted))["Volumes"]
+        return [
+            (there["Device"], each["Size"], each["SnapshotId"], there["DeleteOnTermination"])
+            for each in found
+            for there in each["Attachments"]
+        ]
+
+    root, data = (await client("describe_snapshots", OwnerIds=["self"]))["Snapshots"]
+    first, second = await launched()
+    assert first[1:] == (10, root["SnapshotId"], True)
+    assert second == ("/dev/vdb", 2, data["SnapshotId"], True)
+    larger = [{"DeviceName": "/dev/vdb", "Ebs": {"VolumeSize": 4, "DeleteOnTermination": False}}]
+    assert (await launched(BlockDeviceMappings=larger))[1] == ("/dev/vdb", 4, data["SnapshotId"], False)
+    assert len(await launched(BlockDeviceMappings=[{"DeviceName": "/dev/vdb", "NoDevice": ""}])) == 1
+    more = [{"DeviceName": "/dev/sdf", "Ebs": {"SnapshotId": data["SnapshotId"]}}]
+    assert [each[0] for each in await launched(BlockDeviceMappings=more)] == ["/dev/vda", "/dev/vdb", "/dev/sdf"]
+    assert len(set(await volumes(client)) - before) == 8
+    small = [{"DeviceName": "/dev/vdb", "Ebs": {"SnapshotId": "snap-00000000000000000"}}]
+    arguments = {"ImageId": image, "MinCount": 1, "MaxCount": 1, "BlockDeviceMappings": small}
+    assert (await client.refused("run_instances", **arguments))[0] == "InvalidSnapshot.NotFound"
+
+
+async def test_a_parameter_stands_for_the_newest_of_a_family(client: Client, cloud: Cloud, image: str) -> None:
+    arguments = {"MinCount": 1, "MaxCount": 1}
+    made = await client("run_instances", ImageId="resolve:ssm:/aws/service/guesthouse/images/micro", **arguments)
+    assert made["Instances"][0]["ImageId"] == image
+    await cloud.done(intents.ImagePull(reference="debian:12"))
+    made = await client("run_instances", ImageId="resolve:ssm:/aws/service/debian/release/12/latest/amd64", **arguments)
+    (debian,) = (await client("describe_images", Filters=[{"Name": "name", "Values": ["debian:12"]}]))["Images"]
+    assert made["Instances"][0]["ImageId"] == debian["ImageId"]
+    code, _ = await client.refused("run_instances", ImageId="resolve:ssm:/aws/service/else", **arguments)
+    assert code == "InvalidParameterValue"
+
+
 async def test_snapshots_of_an_instance_are_of_one_moment(client: Client, cloud: Cloud) -> None:
     instance = await machine(cloud)
     gate = cloud.host.images.gates["copy"] = asyncio.Event()

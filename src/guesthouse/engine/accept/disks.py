@@ -57,7 +57,7 @@ async def attach(desk: Desk, intent: intents.DiskAttach) -> Operation:
     await refuse_read_disk(desk.tx, disk)
     await _refuse_in_snapshots(desk, disk, of_others_than=machine.id)
     new = DiskSpec(
-        name=disk.name,
+        name=intent.name or disk.name,
         disk=disk.id,
         size_mib=disk.size_mib,
         format=disk.format,

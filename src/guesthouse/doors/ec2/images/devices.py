@@ -15,12 +15,11 @@ from guesthouse.doors.ec2 import ids, kept
 from guesthouse.doors.ec2.images import view
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
-from guesthouse.model.machine import DiskSpec
+from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.resources import Image
 
 TYPES = ("standard", "io1", "io2", "gp2", "gp3", "sc1", "st1")
 DEFAULT_TYPE = "gp2"
-_MIB_A_GIB = 1024
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,14 +69,27 @@ def devices_of(stock: Stock, image: Image) -> list[Device]:
     return msgspec.convert(kept.document(stock, image.id, view.IMAGE).get("devices", []), list[Device])
 
 
-def data_disks(stock: Stock, devices: Iterable[Device]) -> list[DiskSpec]:
-    """The disks, beside the root one, with which a machine is launched: of snapshots, or empty ones."""
-    found = []
-    for number, device in enumerate(devices, 1):
-        snapshot = view.snapshot_called(stock, device.snapshot) if device.snapshot else None
-        if device.snapshot and snapshot is None:
+def mapped(stock: Stock, devices: Sequence[Device], mappings: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The mappings of a launch: those of an AMI's devices, as the request changes them, then the request's others."""
+    asked = {mapping.get("DeviceName", ""): mapping for mapping in mappings}
+    found: list[Mapping[str, Any]] = []
+    for number, device in enumerate(devices):
+        change = asked.pop(device.name, {})
+        if change.get("NoDevice") is None:
+            ebs = {**_ebs(stock, device, with_snapshot=number > 0), **change.get("Ebs", {})}
+            found.append({"DeviceName": device.name, "Ebs": ebs})
+    others = {name for name, mapping in asked.items() if mapping.get("NoDevice") is None}
+    return [*found, *(mapping for mapping in mappings if mapping.get("DeviceName", "") in others)]
+
+
+def _ebs(stock: Stock, device: Device, *, with_snapshot: bool) -> dict[str, Any]:
+    """A device as a request would say it. The root's content is the AMI itself."""
+    found: dict[str, Any] = {"DeleteOnTermination": device.delete}
+    if device.gib:
+        found["VolumeSize"] = device.gib
+    if device.snapshot and with_snapshot:
+        snapshot = view.snapshot_called(stock, device.snapshot)
+        if snapshot is None:
             raise Fault("InvalidSnapshot.NotFound", f"The snapshot of device {device.name} does not exist")
-        size_mib = device.gib * _MIB_A_GIB
-        image = snapshot.id if snapshot else ""
-        found.append(DiskSpec(name=f"data-{number}", image=image, size_mib=size_mib, keep=not device.delete))
+        found["SnapshotId"] = ec2_id("snap", snapshot.id)
     return found

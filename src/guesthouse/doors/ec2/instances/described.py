@@ -2,8 +2,8 @@
 
 Rules
 -----
-1. A machine has the type's size, its image's root disk, and a disk for each further device that is named. A disk is
-   called by its device: ``/dev/sdf`` is the disk `sdf`. The guest gives it a name of its own, as with EC2.
+1. A machine has the type's size, its image's root disk, and a disk for each further device of the image or the request.
+   A disk is called by its device: ``/dev/sdf`` is the disk `sdf`. The guest gives it a name of its own, as with EC2.
 2. Disks go with the machine where they are the root's, and stay where they are not, unless `DeleteOnTermination` says
    otherwise. All kinds of volumes are one here.
 3. The first NIC is on the subnet that is said, or on the network of the groups that are. Without either it is a
@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ import msgspec
 from guesthouse.catalog.ec2_types import DEFAULT, TYPES, InstanceType
 from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.doors.ec2 import ids
+from guesthouse.doors.ec2.images import devices, find
+from guesthouse.doors.ec2.images import view as images
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.model.errors import Invalid
@@ -33,6 +35,7 @@ from guesthouse.model.machine import Datasource, DiskSpec, Encoding, MachineSpec
 from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.names import check_name
 from guesthouse.model.network import Network, NetworkMode, Subnet
+from guesthouse.model.resources import Image
 
 Said = Mapping[str, Any]
 MAX_USER_DATA_BYTES = 16 * 1024
@@ -54,7 +57,7 @@ _OPTIONS: dict[str, tuple[str, Mapping[str, bool] | None]] = {
 def described(stock: Stock, said: Said, labels: Mapping[str, str], *, alone: bool) -> MachineSpec:
     """The description of one of the machines that are asked for; raises `Fault`."""
     check_place(said)
-    image = ids.one(stock.images, "ami", ids.only(said.get("ImageId"), "ImageId"))
+    image = find.ami(stock, ids.only(said.get("ImageId"), "ImageId"))
     type_ = type_named(said.get("InstanceType") or DEFAULT.name)
     nics = _nics(stock, said)
     metadata = MetadataOptions(**metadata_options(said.get("MetadataOptions") or {}))
@@ -64,7 +67,7 @@ def described(stock: Stock, said: Said, labels: Mapping[str, str], *, alone: boo
         type=type_.name,
         vcpus=type_.vcpus,
         memory_mib=type_.memory_mib,
-        disks=_disks(said.get("BlockDeviceMappings") or ()),
+        disks=_disks(stock, image, said.get("BlockDeviceMappings") or ()),
         nics=nics,
         datasource=_datasource(stock, nics, metadata),
         metadata=metadata,
@@ -172,27 +175,41 @@ def device_of(disk: DiskSpec) -> str:
     return f"/dev/{disk.name}" if _DEVICE.fullmatch(disk.name) else ""
 
 
-def _disks(mappings: Sequence[Said]) -> tuple[DiskSpec, ...]:
-    found = [_disk(mapping) for mapping in mappings]
+def disk_called(device: str) -> str:
+    """What a machine calls a disk that is asked for as this device; raises `Fault`."""
+    match = _DEVICE.fullmatch(device)
+    if match is None:
+        raise Fault("InvalidParameterValue", f"Value ({device}) for parameter device is invalid: name it like /dev/sdf")
+    return match[1]
+
+
+def _disks(stock: Stock, image: Image, mappings: Sequence[Said]) -> tuple[DiskSpec, ...]:
+    """The disks of a machine: those of its AMI's devices, as the request changes them, and further ones."""
+    of_image = devices.devices_of(stock, image)
+    asked = devices.mapped(stock, of_image, mappings)
+    roots = {of_image[0].name} if of_image else set()
+    found = [_disk(stock, mapping, roots) for mapping in asked]
     names = [disk.name for disk in found]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise Fault("InvalidBlockDeviceMapping", f"The device '{twice}' is used in more than one block-device mapping")
     return tuple(found)
 
 
-def _disk(mapping: Said) -> DiskSpec:
+def _disk(stock: Stock, mapping: Said, roots: Container[str]) -> DiskSpec:
     device = ids.only(mapping.get("DeviceName"), "BlockDeviceMapping.DeviceName")
     ebs = mapping.get("Ebs") or {}
     size_gib = ebs.get("VolumeSize", 0)
-    if _ROOTS.fullmatch(device):
+    if device in roots or _ROOTS.fullmatch(device):
         return DiskSpec(size_mib=size_gib * _MIB_OF_GIB, keep=not ebs.get("DeleteOnTermination", True))
     match = _DEVICE.fullmatch(device)
     if match is None:
         raise Fault("InvalidBlockDeviceMapping", f"'{device}' is no device: name it like /dev/sdf")
-    if size_gib < 1:
+    snapshot = ids.one(images.snapshots(stock), "snap", ebs["SnapshotId"]) if ebs.get("SnapshotId") else None
+    if size_gib < 1 and snapshot is None:
         raise Fault("MissingParameter", f"The block-device mapping {device} must contain the parameter VolumeSize")
     keep = not ebs.get("DeleteOnTermination", False)
-    return DiskSpec(name=match[1], size_mib=size_gib * _MIB_OF_GIB, keep=keep)
+    content = snapshot.id if snapshot else ""
+    return DiskSpec(name=match[1], image=content, size_mib=size_gib * _MIB_OF_GIB, keep=keep)
 
 
 # --- NICs ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 
 from guesthouse.catalog.ec2_types import DEFAULT
 from guesthouse.doors.ec2 import ids, launch_templates, placement
+from guesthouse.doors.ec2.images import find
 from guesthouse.doors.ec2.instances import described, view
 from guesthouse.doors.ec2.rows import DOOR, Call, tags_of_kind
 from guesthouse.engine import intents
@@ -76,7 +77,7 @@ async def _as_many(call: Call, pieces: Sequence[Piece], least: int) -> list[str]
 
 def _piece(call: Call, stock: Stock, said: Mapping[str, Any], reservation: str, index: int, *, alone: bool) -> Piece:
     tags = {kind: tags_of_kind(said.get("TagSpecifications") or (), kind) for kind in TAGGED}
-    image = ids.one(stock.images, "ami", ids.only(said.get("ImageId"), "ImageId"))
+    image = find.ami(stock, ids.only(said.get("ImageId"), "ImageId"))
     document = {
         "reservation": reservation,
         "index": index,

@@ -110,6 +110,7 @@ _CREDITS = Listing(
 RUN_TAKES = (
     "ImageId InstanceType MinCount MaxCount KeyName SecurityGroupIds SecurityGroups SubnetId PrivateIpAddress UserData "
     "BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.VolumeSize BlockDeviceMappings.Ebs.DeleteOnTermination "
+    "BlockDeviceMappings.NoDevice BlockDeviceMappings.Ebs.SnapshotId "
     "BlockDeviceMappings.Ebs.VolumeType NetworkInterfaces.DeviceIndex NetworkInterfaces.SubnetId "
     "NetworkInterfaces.Groups NetworkInterfaces.PrivateIpAddress NetworkInterfaces.PrivateIpAddresses "
     "Placement.AvailabilityZone Placement.AvailabilityZoneId Placement.GroupName Placement.GroupId MetadataOptions "

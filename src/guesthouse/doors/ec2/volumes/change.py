@@ -10,6 +10,7 @@ from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.doors.ec2 import ids, kept
 from guesthouse.doors.ec2.images import view as images
 from guesthouse.doors.ec2.images.devices import DEFAULT_TYPE
+from guesthouse.doors.ec2.instances.described import disk_called
 from guesthouse.doors.ec2.rows import Call
 from guesthouse.doors.ec2.volumes import view
 from guesthouse.doors.ec2.volumes.settling import until_idle
@@ -60,9 +61,9 @@ async def attach(call: Call) -> Mapping[str, Any]:
         raise Fault("InvalidParameterValue", f"Invalid value '{call['Device']}' for unixDevice. Attachment point "
                     f"{call['Device']} is already in use")  # fmt: skip
     await until_idle(call, machine.id)
-    attaching = Piece(intent=intents.DiskAttach(disk=disk.id, machine=machine.id, keep=True))
-    noted = {"device": call["Device"], "attached_at": stock.at}
-    await call.make(attaching, kept.rewriting(stock, disk.id, view.KIND, noted))
+    name = disk_called(call["Device"])
+    attaching = Piece(intent=intents.DiskAttach(disk=disk.id, machine=machine.id, name=name, keep=True))
+    await call.make(attaching, kept.rewriting(stock, disk.id, view.KIND, {"attached_at": stock.at}))
     after = await call.stock(*view.NOUNS)
     there = view.attachment(after, after.disks[disk.id])
     return {**there, "State": "attaching"} if there else {}
@@ -88,7 +89,7 @@ async def detach(call: Call) -> Mapping[str, Any]:
         raise Fault("OperationNotPermitted", f"Unable to detach root volume '{call['VolumeId']}' from instance "
                     f"'{there['InstanceId']}'")  # fmt: skip
     await until_idle(call, machine.id)
-    forgets = kept.rewriting(stock, disk.id, view.KIND, {"device": None, "attached_at": None})
+    forgets = kept.rewriting(stock, disk.id, view.KIND, {"attached_at": None})
     await call.make(Piece(intent=intents.DiskDetach(disk=disk.id)), forgets)
     return {**there, "State": "detaching"}
 

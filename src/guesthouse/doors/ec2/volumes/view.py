@@ -3,9 +3,10 @@
 Rules
 -----
 1. All disks of the project are volumes, those of machines too. Sizes are told in whole GiB, rounded up.
-2. A volume's type, IOPS and throughput, and the device name that an attachment asked for, are the door's to keep: no
-   disk here is faster or slower by them, and the guest names its disks itself. It finds a volume by its serial number,
-   whose first 17 digits are those of the volume's id (``/dev/disk/by-id/virtio-…``).
+2. A volume's type, IOPS and throughput are the door's to keep: no disk here is faster or slower by them. A machine
+   calls a disk as the device that it was asked for as (``/dev/sdf`` is its disk `sdf`), the guest names its disks
+   itself. It finds a volume by its serial number, whose first 17 digits are those of the volume's id
+   (``/dev/disk/by-id/virtio-…``).
 3. One that could not be made is shown with its error as long as its record lasts.
 """
 
@@ -97,7 +98,7 @@ def attachment(stock: Stock, disk: Disk) -> dict[str, Any] | None:
     said, spec = kept.document(stock, disk.id, KIND), described(machine, disk)
     found = {
         "AttachTime": said.get("attached_at") or disk.created_at,
-        "Device": said.get("device") or device_of(machine, disk),
+        "Device": device_of(machine, disk),
         "InstanceId": ec2_id("i", machine.id),
         "State": "detaching" if spec is None else "attaching" if _is_new(stock, machine) else "attached",
         "VolumeId": ec2_id("vol", disk.id),
