@@ -154,6 +154,7 @@ NIC_KEYS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "subnet": ("subnet", str),
     "address": ("address", str),
     "groups": ("groups", lambda text: text.split("+")),
+    "public": ("public", truth),
 }
 
 

@@ -17,6 +17,10 @@ _RANGE = (
     Option("--first", "first", "the first address that DHCP gives by itself", "ADDRESS"),
     Option("--last", "last", "the last one", "ADDRESS"),
 )
+_OUTLET = Option(
+    "--outlet", "outlet", "who goes outside: everybody (all), everybody by one address, and elastic ones lead nowhere "
+    "(shared), who has an elastic address (elastic), or nobody (none)", choices=("all", "shared", "elastic", "none"),
+)  # fmt: skip
 _MTU = Option("--mtu", "mtu", "bytes in a packet; that of the host's way out when not given", "BYTES", read=whole)
 _DOMAIN = Option("--domain", "domain", "where its machines have names (NAME.guest.internal)", "DOMAIN")
 _AGE = Column("AGE", "created_at", "age", right=True)
@@ -121,6 +125,7 @@ _NETWORKS = (
             Argument("cidr", "its addresses, like 10.1.0.0/24", "CIDR"),
             Option("--name -n", "name", "name of the subnet; made up when not given", "NAME"),
             *_RANGE,
+            _OUTLET,
         ),
         Request("POST", "/networks/{network}/subnets"),
         done="made a subnet of {network}: {cidr}",
@@ -139,9 +144,21 @@ _NETWORKS = (
             Column("GATEWAY", "gateway"),
             Column("FIRST", "first"),
             Column("LAST", "last"),
+            Column("OUTLET", "outlet"),
             _AGE,
         ),
         aliases=("ls",),
+    ),
+    Command(
+        "subnet set",
+        "change which ways lead outside from a subnet",
+        SECTION,
+        (_NETWORK, _SUBNET, _OUTLET._replace(required=True)),
+        Request("PATCH", "/networks/{network}/subnets/{subnet}"),
+        done="changed subnet {subnet} of {network}",
+        durable=True,
+        about="Of what goes outside by a way that is taken, the next packet is dropped.",
+        examples=("guest subnet set shop backend --outlet none",),
     ),
     Command(
         "subnet delete", "delete a subnet that no machine is on", SECTION, (_NETWORK, _SUBNET, _YES),

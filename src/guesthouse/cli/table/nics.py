@@ -39,6 +39,7 @@ _NICS = (
             Option("--subnet", "subnet", "subnet of that; the first with room when not given", "SUBNET"),
             Option("--address", "address", "address of its own; a free one when not given", "ADDRESS"),
             _GROUPS,
+            Option("--public", "public", "lend it an elastic address for as long as it is there", switch=True),
             Option("--model", "model", "what the guest sees (virtio)", choices=("virtio", "e1000")),
             Option("--mac", "mac", "MAC address; made up when not given", "MAC"),
         ),

@@ -210,6 +210,8 @@ NETWORKS = (
         OfNetwork),
     ask("POST", "/networks/{network}/subnets", network_intents.SubnetCreate, "Give a private network a subnet more",
         **_LATER),
+    ask("PATCH", "/networks/{network}/subnets/{subnet}", network_intents.SubnetChange,
+        "Change which ways lead outside from a subnet; fields not said stay", **_LATER),
     ask("DELETE", "/networks/{network}/subnets/{subnet}", network_intents.SubnetDelete,
         "Delete a subnet that no machine is on", **_LATER),
     see("GET", "/networks/{network}/groups", network_views.groups, "List the project's groups on a network",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from guesthouse.doors.ec2 import ids
@@ -88,6 +89,7 @@ def default_of(stock: Stock) -> Network | None:
 
 async def with_default(call: Call) -> Stock:
     """What the project has, with its default VPC, which is made, or mended, where it is not whole."""
+    call = replace(call, once=None)  # a token is that of what is then done there
     stock = await call.stock(*kept.NOUNS)
     network = default_of(stock)
     if network is None:
