@@ -33,6 +33,7 @@ VALUES: dict[str, Any] = {
     "name": "other",
     "path": "/etc/hostname",
     "port": "80",
+    "project": "nothing",
     "protocol": "tcp",
     "public": PUBLIC_KEY,
     "quota": {},
