@@ -27,7 +27,8 @@ from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.errors import NoCapacity, QuotaExceeded
 
 NOUNS = (*view.NOUNS, "keys")
-TAGGED = {"instance": "", "volume": "disks", "network-interface": "ports"}
+SPOT = "spot-instances-request"
+TAGGED = {"instance": "", "volume": "disks", "network-interface": "ports", SPOT: ""}
 """What can be tagged as machines are made: the tables of what comes with them."""
 
 MAX_AT_ONCE = 1000
@@ -86,6 +87,7 @@ def _piece(call: Call, stock: Stock, said: Mapping[str, Any], reservation: str, 
         "image": ec2_id("ami", image.id),
         "type": said.get("InstanceType") or DEFAULT.name,
         "tags": tags["instance"],
+        "spot": _spot(said),
         "placement_group": placement.group_named(stock, said.get("Placement") or {}),
     }
     return Piece(
@@ -94,3 +96,15 @@ def _piece(call: Call, stock: Stock, said: Mapping[str, Any], reservation: str, 
         document={name: value for name, value in document.items() if value is not None},
         beside={table: tags[kind] for kind, table in TAGGED.items() if table and tags[kind]},
     )
+
+
+def _spot(said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is kept of a spot request, None where there is none."""
+    market = said.get("InstanceMarketOptions") or {}
+    if not market:
+        return None
+    if (kind := market.get("MarketType")) != "spot":
+        raise Fault("InvalidParameterValue", f"Value ({kind}) for parameter MarketType is invalid. It is spot")
+    tags = tags_of_kind(said.get("TagSpecifications") or (), SPOT)
+    found = {"price": (market.get("SpotOptions") or {}).get("MaxPrice"), "tags": tags}
+    return {name: value for name, value in found.items() if value}

@@ -40,7 +40,7 @@ def instance_type(each: InstanceType) -> dict[str, Any]:
         "InstanceType": each.name,
         "CurrentGeneration": each.family not in _FORMER,
         "FreeTierEligible": each.name in _FREE,
-        "SupportedUsageClasses": ["on-demand"],
+        "SupportedUsageClasses": ["on-demand", "spot"],
         "SupportedRootDeviceTypes": ["ebs"],
         "SupportedVirtualizationTypes": ["hvm"],
         "BareMetal": False,

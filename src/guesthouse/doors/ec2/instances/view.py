@@ -102,6 +102,7 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
         "AmiLaunchIndex": kept.get("index", 0),
         "ImageId": ec2_id("ami", machine.image),
         "InstanceId": ec2_id("i", machine.id),
+        **_lifecycle(machine.id, kept),
         "InstanceType": type_of(spec),
         "KeyName": kept.get("key"),
         "LaunchTime": max(machine.status.started_at, machine.created_at),
@@ -152,6 +153,7 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
         "AmiLaunchIndex": kept.get("index", 0),
         "ImageId": kept.get("image", ""),
         "InstanceId": ec2_id("i", record.subject),
+        **_lifecycle(record.subject, kept),
         "InstanceType": kept.get("type", ""),
         "KeyName": kept.get("key"),
         "LaunchTime": record.created_at,
@@ -197,6 +199,13 @@ def _reasons(machine: Machine, state: Mapping[str, Any]) -> Reasons:
 
 def _failed(error: Mapping[str, str]) -> Reasons:
     return _why("Server.InternalError", "Server.InternalError", error.get("message", ""))
+
+
+def _lifecycle(machine: str, kept: Mapping[str, Any]) -> dict[str, str]:
+    """That it is a spot instance, where it is."""
+    if "spot" not in kept:
+        return {}
+    return {"InstanceLifecycle": "spot", "SpotInstanceRequestId": ec2_id("sir", machine)}
 
 
 def _placement(stock: Stock, kept: Mapping[str, Any]) -> dict[str, Any]:

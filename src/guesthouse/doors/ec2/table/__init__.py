@@ -19,6 +19,7 @@ from guesthouse.doors.ec2.table import (
     keys,
     launch_templates,
     networks,
+    spot,
     tags,
     volumes,
 )
@@ -27,6 +28,7 @@ from guesthouse.formats.awsquery import shapes
 GROUPS: dict[str, tuple[Row, ...]] = {
     "Instances": instances.ROWS,
     "Launch templates and placement groups": launch_templates.ROWS,
+    "Spot instances and fleets": spot.ROWS,
     "Key pairs": keys.ROWS,
     "Images and snapshots": images.ROWS,
     "Volumes": volumes.ROWS,

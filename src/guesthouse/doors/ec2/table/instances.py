@@ -114,9 +114,12 @@ RUN_TAKES = (
     "BlockDeviceMappings.Ebs.VolumeType NetworkInterfaces.DeviceIndex NetworkInterfaces.SubnetId "
     "NetworkInterfaces.Groups NetworkInterfaces.PrivateIpAddress NetworkInterfaces.PrivateIpAddresses "
     "Placement.AvailabilityZone Placement.AvailabilityZoneId Placement.GroupName Placement.GroupId MetadataOptions "
-    "DisableApiTermination InstanceInitiatedShutdownBehavior LaunchTemplate"
+    "DisableApiTermination InstanceInitiatedShutdownBehavior LaunchTemplate "
+    "InstanceMarketOptions.MarketType InstanceMarketOptions.SpotOptions.MaxPrice"
 )
 RUN_HARMLESS: dict[str, object] = {
+    "InstanceMarketOptions.SpotOptions.SpotInstanceType": "one-time",
+    "InstanceMarketOptions.SpotOptions.InstanceInterruptionBehavior": "terminate",
     "Monitoring.Enabled": False,
     "EbsOptimized": False,
     "BlockDeviceMappings.Ebs.Encrypted": False,
