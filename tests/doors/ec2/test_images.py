@@ -177,6 +177,27 @@ async def test_a_parameter_stands_for_the_newest_of_a_family(client: Client, clo
     assert code == "InvalidParameterValue"
 
 
+async def test_parameters_are_told_as_systems_manager_tells_them(client: Client, cloud: Cloud, image: str) -> None:
+    ssm = await cloud.client("ssm")
+    name = "/aws/service/guesthouse/images/micro"
+    told = (await ssm("get_parameter", Name=name))["Parameter"]
+    assert (told["Value"], told["DataType"], told["Type"]) == (image, "aws:ec2:image", "String")
+    several = await ssm("get_parameters", Names=[name, "/aws/service/else"])
+    assert ([each["Value"] for each in several["Parameters"]], several["InvalidParameters"]) == (
+        [image], ["/aws/service/else"],
+    )  # fmt: skip
+    below = await ssm("get_parameters_by_path", Path="/aws/service/guesthouse/images/", Recursive=True)
+    assert [each["Name"] for each in below["Parameters"]] == [name]
+    assert (await ssm.refused("get_parameter", Name="/aws/service/else"))[0] == "ParameterNotFound"
+    many = [f"/aws/service/{number}" for number in range(11)]
+    assert (await ssm.refused("get_parameters", Names=many))[0] == "ValidationException"
+    assert (await ssm.refused("put_parameter", Name="x", Value="y"))[0] == "UnknownOperationException"
+    code, message = await ssm.refused("get_parameters_by_path", Path="/", MaxResults=3)
+    assert (code, "MaxResults" in message) == ("ValidationException", True)
+    stranger = cloud.client_with("GHAKAAAAAAAAAAAAAAAA", "no secret", "ssm")
+    assert (await stranger.refused("get_parameter", Name=name))[0] == "AuthFailure"
+
+
 async def test_snapshots_of_an_instance_are_of_one_moment(client: Client, cloud: Cloud) -> None:
     instance = await machine(cloud)
     gate = cloud.host.images.gates["copy"] = asyncio.Event()

@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from guesthouse.doors.ec2 import parameters
 from guesthouse.doors.ec2.dialects import Service
 from guesthouse.doors.ec2.errors import fault_of
 from guesthouse.doors.ec2.rows import DRY_RUN, Call, Row
@@ -70,6 +71,12 @@ class Ec2:
         pairs = [(name, text) for name, text in signed.pairs if name not in _OUTER]
         call = self._call(service, row, asker, service.reader.arguments(action, pairs))
         return service.writer.answer(action, await self._done(service, row, call), request_id)
+
+    async def parameters(self, signed: Signed) -> bytes:
+        """The document with which a request for parameters is answered; raises `Fault` or `GuesthouseError`."""
+        asker, _ = await self._who(signed)
+        stock = await self.engine.stock(asker, parameters.NOUNS)
+        return parameters.answer(signed.headers[parameters.TARGET], signed.body, stock)
 
     async def _who(self, signed: Signed) -> tuple[Asker, str]:
         """Who signed, and for which service."""
@@ -122,26 +129,37 @@ def application(door: Ec2) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
+        request = Request(scope, receive)
+        in_json = parameters.TARGET in request.headers
         try:
-            signed = await _read(Request(scope, receive))
-            response = _xml(await door.answer(signed, request_id), 200)
+            signed = await _read(request)
+            if in_json:
+                response = _json(await door.parameters(signed), 200)
+            else:
+                response = _xml(await door.answer(signed, request_id), 200)
         except ClientDisconnect:
             return
         except Fault as fault:
-            response = _refused(fault, request_id)
+            response = _refused(fault, request_id, in_json=in_json)
         except GuesthouseError as error:
-            response = _refused(fault_of(error), request_id)
+            response = _refused(fault_of(error), request_id, in_json=in_json)
         except Exception:
             _log.exception("request %s went wrong in an unforeseen way", request_id)
-            response = _refused(_UNFORESEEN, request_id)
+            response = _refused(_UNFORESEEN, request_id, in_json=in_json)
         response.headers["x-amzn-requestid"] = request_id
         await response(scope, receive, send)
 
     return app
 
 
-def _refused(fault: Fault, request_id: str) -> Response:
+def _refused(fault: Fault, request_id: str, *, in_json: bool) -> Response:
+    if in_json:
+        return _json(parameters.refusal(fault), fault.status)
     return _xml(refusal(fault, request_id), fault.status)
+
+
+def _json(document: bytes, status: int) -> Response:
+    return Response(document, status, media_type=parameters.MEDIA_TYPE)
 
 
 def _xml(document: bytes, status: int) -> Response:
@@ -155,9 +173,10 @@ async def _read(request: Request) -> Signed:
     body = await _body(request)
     in_query = signatures.pairs_of(request.scope["query_string"].decode("latin-1"))
     kind = request.headers.get("content-type", _FORM).partition(";")[0].strip().lower()
-    if body and kind != _FORM:
+    in_json = kind == parameters.MEDIA_TYPE and parameters.TARGET in request.headers
+    if body and kind != _FORM and not in_json:
         raise Fault("UnsupportedProtocol", f"A body of type {kind[:100]} is not understood; EC2's is {_FORM}", 415)
-    in_body = signatures.pairs_of(body.decode("utf-8", "replace")) if body else []
+    in_body = signatures.pairs_of(body.decode("utf-8", "replace")) if body and not in_json else []
     headers: dict[str, str] = {}
     for name, text in request.headers.items():
         headers[name] = f"{headers[name]},{text}" if name in headers else text
