@@ -45,8 +45,7 @@ async def test_statuses(client: Client, image: str) -> None:
         ({"InstanceType": {"Value": "m7i.large"}}, "instanceType", {"Value": "m7i.large"}),
         ({"Attribute": "instanceType", "Value": "c7i.large"}, "instanceType", {"Value": "c7i.large"}),
         ({"UserData": {"Value": b"#!/bin/sh"}}, "userData", {"Value": "IyEvYmluL3No"}),
-        ({"SourceDestCheck": {"Value": True}, "DisableApiTermination": {"Value": False}}, "sourceDestCheck",
-         {"Value": True}),
+        ({"SourceDestCheck": {"Value": False}}, "sourceDestCheck", {"Value": False}),
     ],
 )  # fmt: skip
 async def test_an_attribute_is_changed(
@@ -97,7 +96,7 @@ async def test_groups_and_disks_of_an_instance_change(client: Client, cloud: Clo
         ({"EbsOptimized": {"Value": True}}, "UnsupportedOperation"),
         ({"Kernel": {"Value": "aki-1"}}, "UnsupportedOperation"),
         ({"Attribute": "kernel", "Value": "aki-1"}, "InvalidParameterValue"),
-        ({"Groups": ["sg-0123456789abcdef0"]}, "InvalidParameterCombination"),
+        ({"Groups": ["sg-0123456789abcdef0"]}, "InvalidGroup.NotFound"),
         ({"InstanceInitiatedShutdownBehavior": {"Value": "sleep"}}, "InvalidParameterValue"),
         ({"Attribute": "disableApiTermination", "Value": "maybe"}, "InvalidParameterValue"),
     ],

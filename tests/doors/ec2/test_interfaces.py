@@ -6,6 +6,7 @@ import asyncio
 
 from tests.doors.ec2.conftest import Client, Cloud
 from tests.doors.ec2.test_networks import a_pool, a_vpc, an_internet, wanted
+from tests.hosts import NO_NETWORKS
 
 
 async def an_instance(client: Client, image: str, subnet: str) -> str:
@@ -38,6 +39,8 @@ async def test_an_interface_is_attached_and_outlasts_its_instance(client: Client
     assert (await client.refused("delete_network_interface", NetworkInterfaceId=id))[0] == "InvalidParameterValue"
     await client("modify_network_interface_attribute", NetworkInterfaceId=id, SourceDestCheck={"Value": False})
     assert [each.port.guarded for each in wanted(cloud, vpc).ports if each.port.address == "10.0.0.77"] == [False]
+    await client("modify_instance_attribute", InstanceId=instance, SourceDestCheck={"Value": False})
+    assert [each.port.guarded for each in wanted(cloud, vpc).ports] == [False, False]
     await client("detach_network_interface", AttachmentId=attachment)
     await cloud_is_still(client, id)
     await client("attach_network_interface", **said, DeviceIndex=1)
@@ -80,3 +83,56 @@ async def test_an_elastic_address_leads_to_an_instance(client: Client, cloud: Cl
     await client("disassociate_address", AssociationId=association)
     await client("release_address", AllocationId=address["AllocationId"])
     assert (await client("describe_addresses"))["Addresses"] == []
+
+
+async def test_who_names_no_subnet_is_in_the_default_vpc(client: Client, cloud: Cloud, image: str) -> None:
+    made = await client("run_instances", ImageId=image, MinCount=1, MaxCount=1)
+    (vpc,) = (await client("describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]))["Vpcs"]
+    assert made["Instances"][0]["VpcId"] == vpc["VpcId"]
+    named = await client("create_security_group", GroupName="web", Description="d")
+    again = await client("run_instances", ImageId=image, MinCount=1, MaxCount=1, SecurityGroups=["web"])
+    groups = again["Instances"][0]["SecurityGroups"]
+    assert groups == [{"GroupId": named["GroupId"], "GroupName": "web"}]
+    assert len((await client("describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]))["Vpcs"]) == 1
+
+
+async def test_a_host_without_networks_has_no_vpcs(client: Client, cloud: Cloud, image: str) -> None:
+    cloud.host.network_facts.refused = NO_NETWORKS
+    code, message = await client.refused("create_default_vpc")
+    assert (code, "can have no networks" in message) == ("InsufficientInstanceCapacity", True)
+    made = await client("run_instances", ImageId=image, MinCount=1, MaxCount=1)
+    assert "VpcId" not in made["Instances"][0]
+
+
+async def test_a_dry_run_makes_no_default_vpc(client: Client, image: str) -> None:
+    refused = await client.refused("run_instances", ImageId=image, MinCount=1, MaxCount=1, DryRun=True)
+    assert refused[0] == "DryRunOperation"
+    assert (await client("describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]))["Vpcs"] == []
+
+
+async def test_public_addresses_are_lent_at_launch(client: Client, cloud: Cloud, image: str) -> None:
+    await a_pool(cloud)
+    _, subnet = await a_vpc(client)
+    await client("modify_subnet_attribute", SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
+    lent = await an_instance(client, image, subnet)
+    shown = await client.until("running", lent)
+    assert shown["PublicIpAddress"] == "192.0.2.2"
+    assert shown["NetworkInterfaces"][0]["Association"]["IpOwnerId"] == "amazon"
+    assert (await client("describe_addresses"))["Addresses"] == []
+    plain = [{"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": False}]
+    made = await client("run_instances", ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=plain)
+    assert "PublicIpAddress" not in made["Instances"][0]
+    await client("terminate_instances", InstanceIds=[lent])
+    await client.until("terminated", lent)
+    assert (await client("allocate_address"))["PublicIp"] == "192.0.2.2"
+
+
+async def test_a_launch_takes_an_interface(client: Client, image: str) -> None:
+    _, subnet = await a_vpc(client)
+    made = await client("create_network_interface", SubnetId=subnet)
+    id = made["NetworkInterface"]["NetworkInterfaceId"]
+    nics = [{"DeviceIndex": 0, "NetworkInterfaceId": id}]
+    await client("run_instances", ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=nics)
+    assert (await interface(client, id))["Status"] == "in-use"
+    again = await client.refused("run_instances", ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=nics)
+    assert again[0] == "InvalidNetworkInterface.InUse"

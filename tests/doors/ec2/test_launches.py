@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.doors.ec2.conftest import Client, Cloud
+from tests.hosts import NO_NETWORKS
 
 from guesthouse.engine import network_intents
 from guesthouse.formats.cloudids import ec2_id
@@ -58,7 +59,7 @@ async def test_disks_are_devices(client: Client, cloud: Cloud, image: str) -> No
         ({"SecurityGroupIds": ["sg-0123456789abcdef0"]}, "InvalidGroup.NotFound"),
         ({"SubnetId": "subnet-0123456789abcdef0"}, "InvalidSubnetID.NotFound"),
         ({"SubnetId": "nonsense"}, "InvalidSubnetID.Malformed"),
-        ({"PrivateIpAddress": "10.0.0.9"}, "MissingParameter"),
+        ({"PrivateIpAddress": "10.0.0.9"}, "InvalidParameterValue"),
         ({"UserData": "x" * 20_000}, "InvalidParameterValue"),
         ({"Placement": {"AvailabilityZone": "eu-west-1a"}}, "InvalidParameterValue"),
         ({"Placement": {"GroupName": "nobody"}}, "InvalidPlacementGroup.Unknown"),
@@ -124,7 +125,8 @@ async def test_options_of_a_machine(client: Client, cloud: Cloud, image: str) ->
     assert (spec.metadata.tokens_required, spec.metadata.hop_limit, spec.metadata.labels) == (False, 2, True)
 
 
-async def test_without_a_network_there_is_no_metadata_service(client: Client, image: str) -> None:
+async def test_without_a_network_there_is_no_metadata_service(client: Client, cloud: Cloud, image: str) -> None:
+    cloud.host.network_facts.refused = NO_NETWORKS
     made = await run(client, image)
     assert made["MetadataOptions"]["HttpEndpoint"] == "disabled"
     assert "SubnetId" not in made

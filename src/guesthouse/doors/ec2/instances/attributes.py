@@ -16,13 +16,15 @@ from typing import Any
 
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.instances import described, view
+from guesthouse.doors.ec2.networks import launching
 from guesthouse.doors.ec2.rows import Call
-from guesthouse.engine import intents, nic_intents
+from guesthouse.engine import intents, network_intents, nic_intents
 from guesthouse.engine.intents import Intent
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.machine import Machine, OnShutdown, Power
+from guesthouse.model.network import Port
 
 WAIT_S = 30
 _TRUTHS = {"true": True, "false": False}
@@ -93,12 +95,22 @@ def _tell_user_data(machine: Machine) -> str | None:
 
 def _groups(stock: Stock, machine: Machine, value: Any) -> Intent:
     """Other groups for the first NIC."""
+    port = _first_port(stock, machine)
+    groups = launching.groups_of(stock, port.network, value)
+    return nic_intents.NicChange(machine=machine.id, nic=port.mac, groups=groups)
+
+
+def _guarded(stock: Stock, machine: Machine, value: Any) -> Intent:
+    """Whether the first NIC sends from its own addresses alone."""
+    return network_intents.PortChange(port=_first_port(stock, machine).id, guarded=_truth(value))
+
+
+def _first_port(stock: Stock, machine: Machine) -> Port:
     ports = stock.ports_of.get(machine.id, {})
     nic = machine.spec.nics[0] if machine.spec.nics else None
     if nic is None or nic.mac not in ports:
         raise Fault("InvalidParameterCombination", "The instance is on no network that has security groups")
-    groups = described.groups_of(stock, ports[nic.mac].network, value)
-    return nic_intents.NicChange(machine=machine.id, nic=nic.mac, groups=groups)
+    return ports[nic.mac]
 
 
 def _kept(stock: Stock, machine: Machine, value: Any) -> Intent:
@@ -131,7 +143,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     "groupSet": Attribute("Groups", _shown("SecurityGroups"), _groups, plain=False),
     "blockDeviceMapping": Attribute("BlockDeviceMappings", _shown("BlockDeviceMappings"), _kept, plain=False),
-    "sourceDestCheck": Attribute("SourceDestCheck", _shown_value("SourceDestCheck")),
+    "sourceDestCheck": Attribute("SourceDestCheck", _shown_value("SourceDestCheck"), _guarded),
     "rootDeviceName": Attribute("RootDeviceName", _shown_value("RootDeviceName")),
     "ebsOptimized": Attribute("EbsOptimized", lambda stock, machine: _FALSE),
     "enaSupport": Attribute("EnaSupport", _shown_value("EnaSupport")),

@@ -6,8 +6,7 @@ Rules
    A disk is called by its device: ``/dev/sdf`` is the disk `sdf`. The guest gives it a name of its own, as with EC2.
 2. Disks go with the machine where they are the root's, and stay where they are not, unless `DeleteOnTermination` says
    otherwise. All kinds of volumes are one here.
-3. The first NIC is on the subnet that is said, or on the network of the groups that are. Without either it is a
-   user-mode NIC: reached by the host's forwarded port alone.
+3. Where NICs are, `networks.launching` says.
 4. User-data, any bytes, is told by the metadata service where the machine's network has one; else it is on a seed disk.
    In both cases cloud-init finds it.
 5. The machine's metadata service wants sessions (IMDSv2) unless it is told otherwise.
@@ -28,13 +27,14 @@ from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.images import devices, find
 from guesthouse.doors.ec2.images import view as images
+from guesthouse.doors.ec2.networks import launching
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import Datasource, DiskSpec, Encoding, MachineSpec, NicSpec, OnShutdown
 from guesthouse.model.metadata import MetadataOptions
 from guesthouse.model.names import check_name
-from guesthouse.model.network import Network, NetworkMode, Subnet
+from guesthouse.model.network import NetworkMode
 from guesthouse.model.resources import Image
 
 Said = Mapping[str, Any]
@@ -59,7 +59,7 @@ def described(stock: Stock, said: Said, labels: Mapping[str, str], *, alone: boo
     check_place(said)
     image = find.ami(stock, ids.only(said.get("ImageId"), "ImageId"))
     type_ = type_named(said.get("InstanceType") or DEFAULT.name)
-    nics = _nics(stock, said)
+    nics = launching.nics(stock, said)
     metadata = MetadataOptions(**metadata_options(said.get("MetadataOptions") or {}))
     spec = MachineSpec(
         name=_name(stock, labels) if alone else "",
@@ -210,86 +210,6 @@ def _disk(stock: Stock, mapping: Said, roots: Container[str]) -> DiskSpec:
     keep = not ebs.get("DeleteOnTermination", False)
     content = snapshot.id if snapshot else ""
     return DiskSpec(name=match[1], image=content, size_mib=size_gib * _MIB_OF_GIB, keep=keep)
-
-
-# --- NICs ----------------------------------------------------------------------------------------------------
-
-_OF_ONE_NIC = ("SubnetId", "SecurityGroupIds", "SecurityGroups", "PrivateIpAddress")
-
-
-def _nics(stock: Stock, said: Said) -> tuple[NicSpec, ...]:
-    several = said.get("NetworkInterfaces") or ()
-    if not several:
-        groups = (*(said.get("SecurityGroupIds") or ()), *(said.get("SecurityGroups") or ()))
-        return (_nic(stock, said.get("SubnetId"), groups, said.get("PrivateIpAddress") or ""),)
-    if both := next((name for name in _OF_ONE_NIC if said.get(name)), ""):
-        text = f"Network interfaces and an instance-level {both} may not be specified on the same request"
-        raise Fault("InvalidParameterCombination", text)
-    ordered = sorted(several, key=lambda each: each.get("DeviceIndex", 0))
-    if [each.get("DeviceIndex") for each in ordered] != list(range(len(ordered))):
-        raise Fault("InvalidParameterValue", "Each network interface requires a device index of its own, from 0 on")
-    return tuple(_nic(stock, each.get("SubnetId"), tuple(each.get("Groups") or ()), _address(each)) for each in ordered)
-
-
-def _address(interface: Said) -> str:
-    addresses = [each for each in interface.get("PrivateIpAddresses") or () if each.get("PrivateIpAddress")]
-    if len(addresses) > 1:
-        raise Fault("UnsupportedOperation", "A network interface has one private address here")
-    return interface.get("PrivateIpAddress") or (addresses[0]["PrivateIpAddress"] if addresses else "")
-
-
-def _nic(stock: Stock, subnet_id: str | None, groups: Sequence[str], address: str) -> NicSpec:
-    if subnet_id is not None:
-        subnet: Subnet | None = ids.one(stock.subnets, "subnet", subnet_id)
-        network = stock.networks[subnet.network] if subnet else None
-    else:
-        subnet, network = None, _network_of(stock, groups)
-    if network is None:
-        if address:
-            raise Fault("MissingParameter", "The request must contain the parameter SubnetId: it has a private address")
-        return NicSpec()
-    return NicSpec(
-        network=network.id,
-        subnet=subnet.id if subnet else "",
-        address=address,
-        groups=groups_of(stock, network.id, groups),
-    )
-
-
-def _network_of(stock: Stock, groups: Sequence[str]) -> Network | None:
-    """The network that the groups are of."""
-    for name in groups:
-        for group in stock.groups.values():
-            if name in (group.name, group.id) or (name.startswith("sg-") and _is(stock, name, group.id)):
-                return stock.networks[group.network]
-        raise ids.not_there("sg", [name]) if name.startswith("sg-") else _no_group(name)
-    return None
-
-
-def _is(stock: Stock, id: str, group: str) -> bool:
-    return ids.one(stock.groups, "sg", id).id == group
-
-
-def groups_of(stock: Stock, network: str, said: Sequence[str]) -> tuple[str, ...]:
-    """The ids of groups of a network, by their EC2 ids or names; raises `Fault`."""
-    found = []
-    for name in said:
-        if name.startswith("sg-"):
-            group = ids.one(stock.groups, "sg", name)
-            if group.network != network:
-                text = f"Security group {name} and the subnet belong to different networks."
-                raise Fault("InvalidParameter", text)
-            found.append(group.id)
-        else:
-            own = (each for each in stock.groups.values() if each.network == network and each.name == name)
-            if (named := next(own, None)) is None:
-                raise _no_group(name)
-            found.append(named.id)
-    return tuple(found)
-
-
-def _no_group(name: str) -> Fault:
-    return Fault("InvalidGroup.NotFound", f"The security group '{name}' does not exist")
 
 
 def _datasource(stock: Stock, nics: Sequence[NicSpec], metadata: MetadataOptions) -> Datasource:

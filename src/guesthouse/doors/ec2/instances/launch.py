@@ -18,6 +18,7 @@ from guesthouse.catalog.ec2_types import DEFAULT
 from guesthouse.doors.ec2 import ids, launch_templates, placement
 from guesthouse.doors.ec2.images import find
 from guesthouse.doors.ec2.instances import described, view
+from guesthouse.doors.ec2.networks import launching
 from guesthouse.doors.ec2.rows import DOOR, Call, tags_of_kind
 from guesthouse.engine import intents
 from guesthouse.engine.door_intents import Piece
@@ -26,7 +27,7 @@ from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.errors import NoCapacity, QuotaExceeded
 
-NOUNS = (*view.NOUNS, "keys")
+NOUNS = (*view.NOUNS, "keys", "pools")
 SPOT = "spot-instances-request"
 TAGGED = {"instance": "", "volume": "disks", "network-interface": "ports", SPOT: ""}
 """What can be tagged as machines are made: the tables of what comes with them."""
@@ -43,6 +44,8 @@ async def run_instances(call: Call) -> Mapping[str, Any]:
         raise Fault("InvalidParameterValue", f"MinCount {least} and MaxCount {most}: from 1 on, the second not less")
     stock = await call.stock(*NOUNS)
     said = launch_templates.completed(stock, call.arguments)
+    if await launching.make_default(call, stock, said):
+        stock = await call.stock(*NOUNS)
     return await launch(call, stock, said, least, most)
 
 

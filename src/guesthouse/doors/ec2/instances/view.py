@@ -16,6 +16,7 @@ from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.catalog.types import BY_SIZE
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
+from guesthouse.doors.ec2.networks.kept import INTERFACE, document_of, group_name
 from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.cloudids import ec2_id
@@ -258,21 +259,28 @@ def _nic(stock: Stock, machine: Machine, nic: NicSpec, port: Port, number: int) 
     elastic = stock.elastic_of.get(port.id)
     association = None
     if elastic is not None:
-        association = {"IpOwnerId": owner(stock), "PublicDnsName": "", "PublicIp": elastic.address}
-    groups = [stock.groups[id] for id in port.groups if id in stock.groups]
+        association = {
+            "IpOwnerId": "amazon" if elastic.lent else owner(stock),
+            "PublicDnsName": "",
+            "PublicIp": elastic.address,
+        }
     network = stock.networks.get(port.network)
     found = {
         "Association": association,
         "Attachment": {
             "AttachTime": port.created_at,
             "AttachmentId": ec2_id("eni-attach", port.id),
-            "DeleteOnTermination": True,
+            "DeleteOnTermination": not port.stays,
             "DeviceIndex": number,
             "Status": "attached",
             "NetworkCardIndex": 0,
         },
-        "Description": "",
-        "Groups": [{"GroupId": ec2_id("sg", group.id), "GroupName": group.name} for group in groups],
+        "Description": document_of(stock, INTERFACE, port.id).get("description", ""),
+        "Groups": [
+            {"GroupId": ec2_id("sg", id), "GroupName": group_name(stock, stock.groups[id])}
+            for id in port.groups
+            if id in stock.groups
+        ],
         "Ipv6Addresses": [{"Ipv6Address": port.address6}] if port.address6 else [],
         "MacAddress": port.mac,
         "NetworkInterfaceId": ec2_id("eni", port.id),

@@ -112,6 +112,7 @@ RUN_TAKES = (
     "BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.VolumeSize BlockDeviceMappings.Ebs.DeleteOnTermination "
     "BlockDeviceMappings.NoDevice BlockDeviceMappings.Ebs.SnapshotId "
     "BlockDeviceMappings.Ebs.VolumeType NetworkInterfaces.DeviceIndex NetworkInterfaces.SubnetId "
+    "NetworkInterfaces.NetworkInterfaceId NetworkInterfaces.AssociatePublicIpAddress "
     "NetworkInterfaces.Groups NetworkInterfaces.PrivateIpAddress NetworkInterfaces.PrivateIpAddresses "
     "Placement.AvailabilityZone Placement.AvailabilityZoneId Placement.GroupName Placement.GroupId MetadataOptions "
     "DisableApiTermination InstanceInitiatedShutdownBehavior LaunchTemplate "
@@ -123,7 +124,6 @@ RUN_HARMLESS: dict[str, object] = {
     "Monitoring.Enabled": False,
     "EbsOptimized": False,
     "BlockDeviceMappings.Ebs.Encrypted": False,
-    "NetworkInterfaces.AssociatePublicIpAddress": False,
     "NetworkInterfaces.DeleteOnTermination": True,
     "NetworkInterfaces.InterfaceType": "interface",
     "NetworkInterfaces.NetworkCardIndex": 0,
@@ -136,7 +136,7 @@ RUN_HARMLESS: dict[str, object] = {
     "MaintenanceOptions.AutoRecovery": "disabled",
     "DisableApiStop": False,
 }
-_UNCHANGED = {"EbsOptimized.Value": False, "SourceDestCheck.Value": True, "DisableApiStop.Value": False}
+_UNCHANGED = {"EbsOptimized.Value": False, "DisableApiStop.Value": False}
 
 ROWS = (
     Row("RunInstances", "Launch instances", launch.run_instances, takes=RUN_TAKES, harmless=RUN_HARMLESS,
@@ -152,7 +152,7 @@ ROWS = (
     Row("DescribeInstanceAttribute", "Tell an attribute of an instance", attributes.describe,
         takes="InstanceId Attribute", role=Role.VIEWER),
     Row("ModifyInstanceAttribute", "Change an attribute of an instance", attributes.modify,
-        takes="InstanceId Attribute Value InstanceType UserData DisableApiTermination Groups "
+        takes="InstanceId Attribute Value InstanceType UserData DisableApiTermination Groups SourceDestCheck "
         "InstanceInitiatedShutdownBehavior BlockDeviceMappings.DeviceName BlockDeviceMappings.Ebs.DeleteOnTermination",
         harmless=_UNCHANGED),
     Row("ModifyInstanceMetadataOptions", "Change what the metadata service does for an instance, at once",
