@@ -397,6 +397,17 @@ class EventLog(Protocol):
     async def last(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A state of the store. Where two of one store have equal stamps, nothing was committed between them.
+
+    `at` is the database's time.
+    """
+
+    stamp: object
+    at: float
+
+
 class Store(Protocol):
     """Where state is kept. A transaction commits when its block ends well, else it rolls back."""
 
@@ -407,6 +418,9 @@ class Store(Protocol):
 
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
+
+    async def moment(self) -> Moment:
+        """What is committed now, by a stamp: whatever anyone commits changes it."""
 
 
 class Changes(Protocol):

@@ -5,12 +5,15 @@ Rules
 1. A `Stock` is of one moment: everything in it was read in one transaction.
 2. Only the nouns that were named are in it. Reading another one is a fault of the caller: `KeyError`.
 3. It has what an asker of the project may see: its own, images that it may use, shared networks with their subnets.
+4. What was read is kept, for the projects that asked last, until anyone commits anything: it is looked up each time
+   whether that is so. What was read while somebody committed is not kept, nor put together with what was before.
+   What the host has (`CAPACITY`) is looked up each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,16 +29,23 @@ from guesthouse.ports import Capacity, HostFacts, Store, Transaction
 CAPACITY = "capacity"
 """Named among the nouns: what the host has."""
 Records = dict[str, Any]
+KEPT_PROJECTS = 8
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Records by id, by noun; `at` is the database's time. `capacity` is there where that was named as a noun."""
+    """Records by id, by noun; `at` is the database's time. `capacity` is there where that was named as a noun.
+
+    Who makes much of it may leave that in `kept`, by a name: it is found there as long as nothing has changed, and once
+    more, in `before`, when something has.
+    """
 
     project: Project
     at: float
     nouns: Mapping[str, Records]
     capacity: Capacity | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -111,6 +121,14 @@ class Stock:
         return found
 
     @cached_property
+    def disks_of(self) -> dict[str, list[Disk]]:
+        """The disks of each machine."""
+        found: dict[str, list[Disk]] = {}
+        for disk in self.disks.values():
+            found.setdefault(disk.machine, []).append(disk)
+        return found
+
+    @cached_property
     def ports_of(self) -> dict[str, dict[str, Port]]:
         """The ports of each machine, by their MAC addresses."""
         found: dict[str, dict[str, Port]] = {}
@@ -182,25 +200,70 @@ _LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
 """Nouns of which a project sees more, or less, than its own."""
 
 
+@dataclass
+class _Shelf:
+    """What is kept of one project: stocks by their nouns, all of one stamp; and what was `made` of the ones before."""
+
+    stamp: object
+    stocks: dict[frozenset[str], Stock] = field(default_factory=dict)
+    made: dict[frozenset[str], dict[str, Any]] = field(default_factory=dict)
+
+    def records(self, noun: str) -> Records | None:
+        """What is kept of a noun."""
+        return next((stock.nouns[noun] for nouns, stock in self.stocks.items() if noun in nouns), None)
+
+    def all_made(self) -> dict[frozenset[str], dict[str, Any]]:
+        """What was made of the stocks, here or before."""
+        return self.made | {nouns: stock.before | stock.kept for nouns, stock in self.stocks.items()}
+
+
 @dataclass(frozen=True)
 class Stocktaking:
     """Takes stock: `await stocktaking(asker, ("machines", "disks"))`."""
 
     store: Store
     facts: HostFacts
+    _shelves: dict[str, _Shelf] = field(default_factory=dict)
 
     async def __call__(self, asker: Asker, nouns: Iterable[str]) -> Stock:
         """What the asker's project has of these nouns, which are names of tables, or `CAPACITY`."""
-        named = tuple(nouns)
-        capacity = await self.facts.capacity() if CAPACITY in named else None
+        wanted = frozenset(nouns)
+        stock = await self._stock(asker, wanted - {CAPACITY})
+        return replace(stock, capacity=await self.facts.capacity()) if CAPACITY in wanted else stock
+
+    async def _stock(self, asker: Asker, wanted: frozenset[str]) -> Stock:
+        moment = await self.store.moment()
+        shelf = self._shelf(asker.project, moment.stamp)
+        if (kept := shelf.stocks.get(wanted)) is not None:
+            return replace(kept, at=moment.at)
+        there = {noun: records for noun in wanted if (records := shelf.records(noun)) is not None}
+        stock = await self._read(asker, wanted, there)
+        if (await self.store.moment()).stamp == moment.stamp:
+            stock.before.update(shelf.made.pop(wanted, {}))
+            shelf.stocks[wanted] = stock
+            return stock
+        return await self._read(asker, wanted, {}) if there else stock
+
+    def _shelf(self, project: str, stamp: object) -> _Shelf:
+        """The project's, emptied where anything has changed; it becomes the last one to be given up."""
+        shelf = self._shelves.pop(project, None)
+        if shelf is None or shelf.stamp != stamp:
+            made = shelf.all_made() if shelf else {}
+            shelf = _Shelf(stamp, made=made)
+        self._shelves[project] = shelf
+        while len(self._shelves) > KEPT_PROJECTS:
+            del self._shelves[next(iter(self._shelves))]
+        return shelf
+
+    async def _read(self, asker: Asker, nouns: Iterable[str], there: Mapping[str, Records]) -> Stock:
+        """Read, in one transaction, what is not there."""
         async with self.store.read() as tx:
             project = await tx.projects.get(asker.project)
             if project is None:
                 raise NotFound("the project is gone", subject="project", value=asker.project)
-            found = {}
-            for noun in named:
-                if noun == CAPACITY:
-                    continue
-                records = await _LOAD.get(noun, _own)(tx, project.id, noun)
-                found[noun] = {record.id: record for record in records}
-            return Stock(project, await tx.now(), found, capacity)
+            found = dict(there)
+            for noun in nouns:
+                if noun not in found:
+                    records = await _LOAD.get(noun, _own)(tx, project.id, noun)
+                    found[noun] = {record.id: record for record in records}
+            return Stock(project, await tx.now(), found)

@@ -45,6 +45,11 @@ class Session:
         self._usable = True
         self.dialect = connection.dialect.name
 
+    @property
+    def token(self) -> object:
+        """The same for all transactions of one connection."""
+        return self._connection.info.setdefault("token", object())
+
     async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
         """Run a statement to its end."""
         with self._statement():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from guesthouse.ports import Moment
 from guesthouse.store import failures, schema
 from guesthouse.store.changes import Bell, Line
 from guesthouse.store.databases import Place, locate
@@ -56,10 +58,20 @@ class SqlStore:
     which sees the state before it; any other nesting would wait for itself sooner or later, and is refused.
     """
 
-    def __init__(self, place: Place, reader: AsyncEngine, writer: AsyncEngine, bell: Bell, line: Line | None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        reader: AsyncEngine,
+        writer: AsyncEngine,
+        observer: AsyncEngine,
+        bell: Bell,
+        line: Line | None,
+    ) -> None:
         self._place = place
         self._reader = reader
         self._writer = writer
+        self._observer = observer
+        self._moment: sa.Executable = sa.select(sa.literal_column(place.database.stamp), schema.epoch_now())
         self._bell = bell
         self._line = line
         self._turn = asyncio.Lock()
@@ -89,6 +101,13 @@ class SqlStore:
         """Seconds since the epoch by the database's clock."""
         async with self.read() as transaction:
             return await transaction.now()
+
+    async def moment(self) -> Moment:
+        """What is committed now, by a stamp: whatever anyone commits changes it."""
+        async with self._begin(self._observer) as session:
+            found: Sequence[Any] = (await session.execute(self._moment)).one()
+            # A number of SQLite's means something on its own connection alone.
+            return Moment((session.token, found[0]), float(found[1]))
 
     def watch(self) -> AsyncIterator[None]:
         """One hint at once, then one whenever something may have been committed."""
@@ -138,12 +157,12 @@ async def open_store(url: str, lock_timeout_s: float = 10.0) -> AsyncIterator[Sq
     place = locate(url, lock_timeout_s)
     await uninterrupted(bring_up_to_date(place))
     async with AsyncExitStack() as stack:
-        engines = [place.reader(), place.writer(), place.starter()]
+        engines = [place.reader(), place.writer(), place.observer(), place.starter()]
         for engine in engines:
             stack.push_async_callback(lambda engine: uninterrupted(engine.dispose()), engine)
-        reader, writer, listener = engines
+        reader, writer, observer, listener = engines
         bell = Bell()
         line = Line(listener, bell) if place.database.poll_s else None
         if line:
             stack.push_async_callback(line.close)
-        yield SqlStore(place, reader, writer, bell, line)
+        yield SqlStore(place, reader, writer, observer, bell, line)

@@ -62,9 +62,10 @@ def _said(call: Call, chosen: Mapping[str, Any], lifecycle: str) -> dict[str, An
 
 def _candidates(call: Call) -> Iterator[dict[str, Any]]:
     """What may be launched, in its order: a template, with what is said otherwise than there."""
+    plain: list[dict[str, Any]] = [{}]
     for config in call["LaunchTemplateConfigs"]:
         template = config.get("LaunchTemplateSpecification") or {}
-        for override in config.get("Overrides") or ({},):
+        for override in config.get("Overrides") or plain:
             said = {name: value for name, value in override.items() if name != "AvailabilityZone"}
             if "AvailabilityZone" in override:
                 said["Placement"] = {"AvailabilityZone": override["AvailabilityZone"]}

@@ -4,7 +4,8 @@ Rules
 -----
 1. A member that is None or not there is left out, but for the lists at the top: clients index them.
 2. A value that its shape does not know is a fault of ours: `KeyError`.
-3. `Written` is XML that was made before: what does not change is not made twice.
+3. `Written` is XML that was made before: what does not change is not made twice. A `Lasting` structure in a list keeps
+   its own.
 4. Times have milliseconds and end in Z; a blob is base64; what XML cannot hold is left out of texts.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from xml.sax.saxutils import escape
@@ -33,6 +34,47 @@ class Written(str):
     """XML between an item's tags, ready to be sent."""
 
     __slots__ = ()
+
+
+class Lasting(Mapping[str, Any]):
+    """A structure that stays as it is: made when it is needed, and not kept; its XML is made once, and kept.
+
+    `known` are members that are told without making the others, `outer` those that are no part of its XML. `of` is all
+    that it is made of: where that is equal to what another one is made of, that one's XML is its own.
+    """
+
+    __slots__ = ("_known", "_make", "_outer", "of", "xml")
+
+    def __init__(
+        self,
+        make: Callable[[], Mapping[str, Any]],
+        known: Mapping[str, Any],
+        outer: Mapping[str, Any],
+        of: tuple[Any, ...],
+        before: Lasting | None = None,
+    ) -> None:
+        self._make, self._known, self._outer, self.of = make, known, outer, of
+        self.xml: str | None = before.xml if before is not None and before.of == of else None
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        return self._outer[name] if name in self._outer else self._make()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._make()
+        yield from self._outer
+
+    def __len__(self) -> int:
+        return len(self._make()) + len(self._outer)
+
+    def written(self, write: Callable[[Any, Add], None]) -> str:
+        """Its XML, made by `write` where it was not made before."""
+        if self.xml is None:
+            parts: list[str] = []
+            write(self._make(), parts.append)
+            self.xml = "".join(parts)
+        return self.xml
 
 
 class Writer:
@@ -101,6 +143,8 @@ class Writer:
                 add(start)
                 if isinstance(value, Written):
                     add(value)
+                elif isinstance(value, Lasting):
+                    add(value.written(self._writer(shape.item)))
                 else:
                     self._writer(shape.item)(value, add)
                 add(end)

@@ -9,13 +9,14 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.catalog.types import BY_SIZE
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
+from guesthouse.doors.ec2.instances.lasting import lasting
 from guesthouse.doors.ec2.networks.kept import INTERFACE, document_of, group_name
 from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
 from guesthouse.engine.stock import Stock
@@ -52,12 +53,33 @@ def state_of(machine: Machine) -> dict[str, Any]:
     return STATES[shown_state(machine)]
 
 
-def instances(stock: Stock) -> Iterable[dict[str, Any]]:
+def instances(stock: Stock) -> Collection[Mapping[str, Any]]:
     """All instances of the project, oldest first, each with its ``Reservation``; those that ended not long ago too."""
     records = {record.subject: record for record in stock.records.values() if is_ours(record)}
-    found = [(machine.created_at, instance(stock, machine, records.get(id))) for id, machine in stock.machines.items()]
-    found += [(record.created_at, ended(stock, record)) for id, record in records.items() if id not in stock.machines]
-    return [each for _, each in sorted(found, key=lambda pair: pair[0])]
+    return lasting(stock, records, _any, _known, _outer)
+
+
+def _any(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
+    made = instance(stock, machine, record) if machine else ended(stock, _there(record))
+    del made["Reservation"]
+    return made
+
+
+def _known(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
+    """What instances are found by most often."""
+    id = machine.id if machine else _there(record).subject
+    tags = machine.spec.labels if machine else _there(record).document.get("tags", {})
+    return {"InstanceId": ec2_id("i", id), "Tags": tag_set(tags)}
+
+
+def _outer(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
+    id = machine.id if machine else _there(record).subject
+    return {"Reservation": _reservation(stock, id, record.document if record else {})}
+
+
+def _there(record: DoorRecord | None) -> DoorRecord:
+    assert record is not None, "an instance without a machine has a record"
+    return record
 
 
 def record_of(stock: Stock, machine: str) -> DoorRecord | None:
@@ -76,10 +98,9 @@ def reservations(
     """Instances as answers have them: by what launched them."""
     found: dict[str, dict[str, Any]] = {}
     for item in items:
-        plain = dict(item)
-        reservation = plain.pop("Reservation")
+        reservation = item["Reservation"]
         there = found.setdefault(reservation["ReservationId"], {**reservation, "Groups": [], "Instances": []})
-        there["Instances"].append(plain)
+        there["Instances"].append(item)
     return list(found.values())
 
 
