@@ -35,6 +35,9 @@ async def test_a_protected_machine_is_not_deleted(store: Store) -> None:
         with pytest.raises(Conflict) as caught:
             await engine.accept(asker, intents.Delete(machine="web"))
         assert (caught.value.field, caught.value.subject) == ("protected", "machine web")
+        await do(engine, asker, intents.Stop(machine="web"))
+        await do(engine, asker, intents.Fork(machine="web", name="copy"))
+        await do(engine, asker, intents.Delete(machine="copy"))
         await do(engine, asker, intents.Change(machine="web", protected=False))
         await do(engine, asker, intents.Delete(machine="web"))
         with pytest.raises(NotFound):

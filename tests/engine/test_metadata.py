@@ -32,6 +32,15 @@ async def told(street: Street, network: Network) -> Asked:
     return asked
 
 
+async def test_a_machine_is_told_its_type(store: SqlStore) -> None:
+    async with a_street(store) as street:
+        back = await street.network("back", NetworkMode.PRIVATE, "10.0.0.0/24")
+        spec = MachineSpec(name="web", type="t3.nano", spot=True, nics=(NicSpec(network="back"),))
+        await do(street.engine, street.asker, intents.Launch(spec=spec))
+        asked = await told(street, back)
+        assert (asked.type, asked.spot, asked.vcpus, asked.memory_mib) == ("t3.nano", True, 2, 512)
+
+
 async def test_a_machine_without_a_seed_disk(store: SqlStore) -> None:
     async with a_street(store) as street:
         back = await street.network("back", NetworkMode.PRIVATE, "10.0.0.0/24")

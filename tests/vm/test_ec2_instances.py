@@ -120,8 +120,10 @@ async def _see_it_run(house: House, aws: Aws, id: str) -> None:
     assert "root login on 'ttyS0'" in boot
     inside = await guest(house, "exec", "my-web-server", "--", "sh", "-c", "cat /var/ran; hostname")
     assert inside.split() == ["ran", "my-web-server"]
-    told = "wget -qO- http://169.254.169.254/latest/meta-data/instance-id"
-    assert (await guest(house, "exec", "my-web-server", "--", "sh", "-c", told)).strip() == id
+    told = (
+        "cd /tmp; for name in id type; do wget -qO- http://169.254.169.254/latest/meta-data/instance-$name; echo; done"
+    )
+    assert (await guest(house, "exec", "my-web-server", "--", "sh", "-c", told)).split() == [id, "t3.nano"]
     refused = await aws.said(f"ec2 terminate-instances --instance-ids {id}", code=255)
     assert "OperationNotPermitted" in refused
 

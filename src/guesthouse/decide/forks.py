@@ -55,10 +55,14 @@ def forked_disk(disk: Disk, held: Held, id: str, layer: str, machine: str, name:
 
 
 def forked_spec(spec: MachineSpec, name: str, disks: dict[str, str]) -> MachineSpec:
-    """The description of a fork: its own name and disks, ports of the host and MAC addresses that are to be chosen."""
+    """The description of a fork: its own name and disks, ports of the host and MAC addresses that are to be chosen.
+
+    It is not protected, whatever the machine is that it is forked from.
+    """
     return msgspec.structs.replace(
         spec,
         name=name,
+        protected=False,
         disks=tuple(_own_disk(disk, disks) for disk in spec.disks),
         nics=tuple(_own_nic(nic) for nic in spec.nics),
     )

@@ -34,6 +34,7 @@ def hardware(spec: MachineSpec) -> MachineSpec:
         ssh_keys=(),
         labels={},
         autostart=False,
+        spot=False,
         protected=False,
         on_shutdown=OnShutdown.STOP,
         type="",

@@ -63,6 +63,8 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
         project_number=project.number if project else 0,
         image=machine.image,
         image_name=image.name if image else "",
+        type=spec.type,
+        spot=spec.spot,
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         architecture=image.architecture if image else "x86_64",

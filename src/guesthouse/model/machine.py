@@ -161,8 +161,9 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A machine as a person describes it.
 
     `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
-    does for it, whatever its `datasource` is. A `protected` one cannot be deleted until it is so no more; its guest
-    can still end it, where `on_shutdown` has it deleted then.
+    does for it, whatever its `datasource` is. A `spot` one was asked for as a cloud's spot instance, and
+    the metadata service tells it so; nobody interrupts it. A `protected` one cannot be deleted until it is so no more;
+    its guest can still end it, where `on_shutdown` has it deleted then.
     """
 
     name: str
@@ -184,6 +185,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     metadata: MetadataOptions = MetadataOptions()
     ssh_keys: tuple[str, ...] = ()
     autostart: bool = False
+    spot: bool = False
     protected: bool = False
     on_shutdown: OnShutdown = OnShutdown.STOP
     labels: dict[str, str] = {}

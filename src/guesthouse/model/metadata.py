@@ -99,6 +99,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     image_name: str = ""
     operation: str = ""
     type: str = ""
+    spot: bool = False
     vcpus: int = 1
     memory_mib: int = 512
     architecture: str = "x86_64"

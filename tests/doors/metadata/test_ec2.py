@@ -53,6 +53,12 @@ def test_all_documents_of_a_machine(golden: Golden) -> None:
     golden("metadata/ec2.txt", "".join(f"{path}\n{told!r}\n" for path, told in found))
 
 
+@pytest.mark.parametrize(("spot", "told"), [(False, "on-demand"), (True, "spot")])
+def test_a_machine_is_told_how_it_was_bought(spot: bool, told: str) -> None:
+    asked = msgspec.structs.replace(WEB, spot=spot)
+    assert text(asked, "/latest/meta-data/instance-life-cycle") == told
+
+
 def test_a_machine_with_little_to_tell(golden: Golden) -> None:
     found = [each for folder in ("meta-data", "dynamic") for each in crawl(OPEN_BARE, f"/latest/{folder}/")]
     golden("metadata/ec2-bare.txt", "".join(f"{path}\n{told!r}\n" for path, told in found))

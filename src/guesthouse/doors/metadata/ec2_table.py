@@ -118,7 +118,7 @@ MACHINE = (
     Row("hostname", lambda a: a.hostname, "name in DNS", "1.0"),
     Row("instance-action", lambda a: "none", "nothing is about to happen to it", "2008-09-01"),
     Row("instance-id", lambda a: ec2_id("i", a.machine), "the machine's id", "1.0"),
-    Row("instance-life-cycle", lambda a: "on-demand", "how it was bought", "2019-10-01"),
+    Row("instance-life-cycle", lambda a: "spot" if a.spot else "on-demand", "how it was bought", "2019-10-01"),
     Row("instance-type", type_of, "size", "2007-08-29"),
     Row("local-hostname", lambda a: a.hostname, "name in DNS", "2007-01-19"),
     Row("local-ipv4", lambda a: first(a).address or None, "address of the first NIC", "1.0"),

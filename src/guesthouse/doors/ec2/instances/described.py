@@ -72,6 +72,7 @@ def described(stock: Stock, said: Said, labels: Mapping[str, str], *, alone: boo
         datasource=_datasource(stock, nics, metadata),
         metadata=metadata,
         ssh_keys=_keys(stock, said.get("KeyName")),
+        spot=bool(said.get("InstanceMarketOptions")),
         protected=bool(said.get("DisableApiTermination")),
         on_shutdown=behaviour(said.get("InstanceInitiatedShutdownBehavior") or "stop"),
         labels=dict(labels),
