@@ -91,6 +91,11 @@ SCENES: dict[str, Scene] = {
         ("POST", "/images/create", {"machine": "{m}", "name": "{i}-made", "pause": True}),
         after=(("DELETE", "/machines/{m}", None), ("DELETE", "/images/{i}-made", None), NO_IMAGE),
     ),
+    "image.copy": Scene(
+        (IMPORT,),
+        ("POST", "/images/{i}/copy", {"name": "{i}-copy"}),
+        after=(("DELETE", "/images/{i}-copy", None), NO_IMAGE),
+    ),
     "image.export": Scene((IMPORT,), ("POST", "/images/{i}/export", {"path": "{out}"}), after=(NO_IMAGE,)),
     "image.delete": Scene((IMPORT,), NO_IMAGE, after=()),
     "template.create": Scene((), TEMPLATE, after=(NO_TEMPLATE,)),

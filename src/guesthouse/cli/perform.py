@@ -137,6 +137,8 @@ def _give(context: Context, row: Command, values: Values, answer: Any) -> None:
         context.give(answer, row.answer.format_map(answer))
     elif row.durable and (answer.get("result") or {}).get("already"):
         context.confirm(answer, f"{answer['subject_name']}: nothing to do, it is so already")
+    elif row.durable and (later := (answer.get("result") or {}).get("later")):
+        context.confirm(answer, f"{answer['subject_name']}: {later}")
     else:
         context.confirm(answer or {}, row.done.format_map(_Said({**(answer or {}), **values})))
 

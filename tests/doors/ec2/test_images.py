@@ -165,6 +165,20 @@ async def test_an_instance_of_an_image_has_all_its_devices(client: Client, cloud
     assert (await client.refused("run_instances", **arguments))[0] == "InvalidSnapshot.NotFound"
 
 
+async def test_tags_are_put_on_each_alone(client: Client, cloud: Cloud) -> None:
+    instance = await machine(cloud)
+    image = (await client("create_image", InstanceId=instance, Name="one", NoReboot=True))["ImageId"]
+    root, _ = (each["SnapshotId"] for each in (await client("describe_snapshots"))["Snapshots"])
+    await client("create_tags", Resources=[image], Tags=[{"Key": "a", "Value": "1"}])
+    await client("create_tags", Resources=[root], Tags=[{"Key": "b", "Value": "2"}])
+    (found,) = (await client("describe_images", ImageIds=[image]))["Images"]
+    (snapshot,) = (await client("describe_snapshots", SnapshotIds=[root]))["Snapshots"]
+    assert (found["Tags"], snapshot["Tags"]) == ([{"Key": "a", "Value": "1"}], [{"Key": "b", "Value": "2"}])
+    tags = (await client("describe_tags"))["Tags"]
+    assert {(each["ResourceId"], each["ResourceType"]) for each in tags} == {(image, "image"), (root, "snapshot")}
+    await waited(client, "image_available", ImageIds=[image])
+
+
 async def test_a_parameter_stands_for_the_newest_of_a_family(client: Client, cloud: Cloud, image: str) -> None:
     arguments = {"MinCount": 1, "MaxCount": 1}
     made = await client("run_instances", ImageId="resolve:ssm:/aws/service/guesthouse/images/micro", **arguments)

@@ -35,15 +35,17 @@ class Kind:
         return {id: thing for id, thing in found.items() if thing.project == stock.project.id and self._is_one(thing)}
 
     def _is_one(self, thing: Any) -> bool:
+        if self.noun == _IMAGES:
+            return bool(thing.data == (self.type == "snapshot"))
         return self.noun != _RECORDS or (thing.door == DOOR and thing.kind == self.type)
 
 
-_RECORDS = "door_records"
+_RECORDS, _IMAGES = "door_records", "images"
 KINDS = {
     "i": Kind("instance", "machines"),
-    "ami": Kind("image", "images"),
+    "ami": Kind("image", _IMAGES),
     "vol": Kind("volume", "disks"),
-    "snap": Kind("snapshot", "snapshots"),
+    "snap": Kind("snapshot", _IMAGES),
     "key": Kind("key-pair", "keys"),
     "vpc": Kind("vpc", "networks"),
     "subnet": Kind("subnet", "subnets"),

@@ -153,10 +153,11 @@ class Desk:
         context: Mapping[str, Any] | None = None,
         generation: int = 0,
         done: bool = False,
+        later: str = "",
     ) -> Operation:
         """Write down a new operation. One about a disk that a machine has is done by that `machine`'s owner.
 
-        With `done` it has ended as it begins: what was asked for is so already.
+        With `done` it has ended as it begins: what was asked for is so already, or comes `later` by itself.
         """
         operation = await self.tx.operations.insert(
             an_operation(
@@ -168,7 +169,7 @@ class Desk:
                 state=OperationState.DONE if done else OperationState.WAITING,
                 generation=generation,
                 context=dict(context or {}),
-                result={"already": True} if done else {},
+                result={"later": later} if later else {"already": True} if done else {},
                 ended_at=await self.tx.now() if done else 0.0,
             )
         )

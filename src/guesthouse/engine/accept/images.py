@@ -150,7 +150,8 @@ async def delete(desk: Desk, intent: intents.ImageDelete) -> Operation:
         await desk.tx.images.update(image.id, {}, name=retired, family="", public=False, state=ImageState.RETIRED)
         for share in await desk.tx.shares.select(image=image.id):
             await desk.tx.shares.delete(share.id)
-        operation = await desk.open("image.delete", image, done=True)
+        later = "it goes when nothing stands on it any more"
+        operation = await desk.open("image.delete", image, done=True, later=later)
         await end_records(desk.tx, image.id, operation)
         return operation
     await refuse_needed(desk.tx, image)
