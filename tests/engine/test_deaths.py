@@ -126,6 +126,10 @@ OTHERS: dict[str, Scene] = {
     "image.create of a data disk": Scene(
         (launch(disks=(DATA,)),), intents.ImageCreate(disk="web-data", name="second", pause=True)
     ),
+    "image.create of a snapshot of a stopped machine": Scene(
+        (launch(disks=(DATA,)), intents.Stop(machine="web", force=True)),
+        intents.ImageCreate(machine="web", name="second", by_snapshot=True),
+    ),
     "image.create of a free disk": Scene((DISK,), intents.ImageCreate(disk="data", name="second")),
     "disk.create of an image": Scene((), intents.DiskCreate(name="data", image="micro")),
     "machine.launch with a disk of an image": Scene((), launch(disks=(DiskSpec(name="data", image="micro"),))),

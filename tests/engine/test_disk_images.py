@@ -128,6 +128,33 @@ async def test_a_reboot_takes_the_snapshot_between_stop_and_start(there: There) 
         await there.ask(intents.ImageCreate(machine="web", reboot=True, pause=True))
 
 
+async def test_a_stopped_machine_can_be_started_while_a_snapshot_of_it_is_read(there: There) -> None:
+    await there.do(intents.Stop(machine="web", force=True))
+    gate = there.host.images.gates["copy"] = asyncio.Event()
+    wanted = [intents.ImageCreate(disk=f"web-{name}", name=name, by_snapshot=True) for name in ("root", "data")]
+    made = await there.engine.accept.together(there.asker, [Piece(intent=intent) for intent in wanted])
+
+    async def copy() -> bool:
+        return all([(await there.engine.views.operation(there.asker, o.accepted.id)).step == "copy" for o in made])
+
+    await there.until(copy)
+    (snapshot,) = await there.snapshots()
+    assert (len(snapshot.disks), await there.state()) == (2, State.STOPPED)
+    await there.do(intents.Start(machine="web"))
+    gate.set()
+    for each in made:
+        assert (await ended(there.engine, there.asker, each.accepted)).state is OperationState.DONE
+
+    async def merged() -> bool:
+        return not await there.snapshots()
+
+    await there.until(merged)
+    assert await there.state() is State.RUNNING
+    with pytest.raises(Conflict, match="is stopped"):
+        await there.do(intents.Stop(machine="web", force=True))
+        await there.ask(intents.ImageCreate(machine="web", by_snapshot=True, reboot=True))
+
+
 async def test_images_asked_for_together_show_one_moment(there: There) -> None:
     gate = there.host.images.gates["copy"] = asyncio.Event()
     wanted = [intents.ImageCreate(disk=f"web-{name}", name=name, pause=True, data=True) for name in ("root", "data")]

@@ -299,6 +299,9 @@ class ImageCreate(Intent, frozen=True, kw_only=True):
     image shows; `pause` has its vCPUs stand still while the disk is read; with `reboot` it is shut down for that
     moment, and started again. Images of one machine that are asked for together show the same moment.
 
+    A stopped machine is left alone until its disk has been read; `by_snapshot` has it get a snapshot for that, as one
+    that runs does, so that it can be started meanwhile.
+
     The image of a disk that never had a system is `data`, others where that is said. An empty name is chosen.
     """
 
@@ -310,6 +313,7 @@ class ImageCreate(Intent, frozen=True, kw_only=True):
     quiesce: bool = False
     pause: bool = False
     reboot: bool = False
+    by_snapshot: bool = False
 
 
 class ImageCopy(Intent, frozen=True, kw_only=True):

@@ -85,6 +85,26 @@ async def test_a_volume_of_a_snapshot_outlasts_it(client: Client, cloud: Cloud) 
     await waited(client, "snapshot_completed", SnapshotIds=[second])
 
 
+async def test_clients_do_not_wait_between_a_snapshot_and_what_follows(client: Client, cloud: Cloud) -> None:
+    instance = await machine(cloud)
+    (root, _) = await volumes(client)
+    id = (await client("create_volume", Size=1, **ZONE))["VolumeId"]
+    await waited(client, "volume_available", VolumeIds=[id])
+    await client("create_snapshot", VolumeId=id)
+    await client("attach_volume", VolumeId=id, InstanceId=instance, Device="/dev/sdf")
+    await client("create_snapshot", VolumeId=id)
+    await client("create_snapshot", VolumeId=root)
+    await client("detach_volume", VolumeId=id)
+    await client("stop_instances", InstanceIds=[instance], Force=True)
+    await client.until("stopped", instance)
+    await client("create_snapshot", VolumeId=root)
+    await client("create_image", InstanceId=instance, Name="at rest")
+    await client("start_instances", InstanceIds=[instance])
+    await client.until("running", instance)
+    await waited(client, "snapshot_completed", OwnerIds=["self"])
+    assert len((await client("describe_snapshots", OwnerIds=["self"]))["Snapshots"]) == 6
+
+
 async def test_the_root_volume_leaves_a_stopped_instance_alone(client: Client, cloud: Cloud) -> None:
     instance = await machine(cloud)
     (root, _) = await volumes(client)

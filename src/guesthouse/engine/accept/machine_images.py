@@ -86,6 +86,8 @@ async def _of_machine(desk: Desk, machine: Machine, intent: intents.ImageCreate)
     if intent.snapshot:
         return await _of_snapshot(desk, machine, intent)
     if machine.power is Power.STOPPED:
+        _refuse_disturbing(machine, intent)
+    if machine.power is Power.STOPPED and not intent.by_snapshot:
         return await _of_stopped(desk, machine, intent)
     return await _of_running(desk, machine, intent)
 
@@ -127,7 +129,7 @@ async def _of_snapshot(desk: Desk, machine: Machine, intent: intents.ImageCreate
     return Reading(machine=machine.id, disk=disk.id, layer=layer, snapshot=snapshot.id)
 
 
-async def _of_stopped(desk: Desk, machine: Machine, intent: intents.ImageCreate) -> Reading:
+def _refuse_disturbing(machine: Machine, intent: intents.ImageCreate) -> None:
     for field in _STILL:
         if getattr(intent, field):
             raise Conflict(
@@ -137,6 +139,9 @@ async def _of_stopped(desk: Desk, machine: Machine, intent: intents.ImageCreate)
                 value=True,
                 hint=f"leave --{field} out",
             )
+
+
+async def _of_stopped(desk: Desk, machine: Machine, intent: intents.ImageCreate) -> Reading:
     await _leave_alone(desk, machine)
     disk = await _disk(desk, machine, machine.spec, intent)
     return Reading(machine=machine.id, disk=disk.id, layer=disk.layer)

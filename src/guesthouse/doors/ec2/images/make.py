@@ -13,6 +13,7 @@ from guesthouse.doors.ec2.images import devices, view
 from guesthouse.doors.ec2.images.devices import Device
 from guesthouse.doors.ec2.instances import view as instances
 from guesthouse.doors.ec2.rows import Call
+from guesthouse.doors.ec2.volumes.settling import until_idle
 from guesthouse.engine import intents
 from guesthouse.engine.door_intents import Piece
 from guesthouse.engine.stock import Stock
@@ -39,7 +40,7 @@ async def create(call: Call) -> Mapping[str, Any]:
     about = f"Created by CreateImage({ec2_id('i', machine.id)})"
     pieces = [
         Piece(
-            intent=intents.ImageCreate(disk=disk.disk, name=name, data=True, reboot=reboot),
+            intent=intents.ImageCreate(disk=disk.disk, name=name, data=True, reboot=reboot, by_snapshot=True),
             kind=view.SNAPSHOT,
             document={"volume": ec2_id("vol", disk.disk), "description": about, "gib": view.gib(disk.size_mib)},
             tags=call.tags("snapshot"),
@@ -53,7 +54,10 @@ async def create(call: Call) -> Mapping[str, Any]:
     found = devices.over(stock, there, [each for each in call["BlockDeviceMappings"] or () if each.get("Ebs")])
     document = {"instance": ec2_id("i", machine.id)}
     pieces.append(_ami(call, stock, names[0], found, document))
+    await until_idle(call, machine.id)
     made = await call.make(*pieces)
+    if not reboot:
+        await until_idle(call, machine.id)
     return {"ImageId": ec2_id("ami", made[-1])}
 
 

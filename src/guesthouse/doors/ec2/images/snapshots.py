@@ -29,6 +29,7 @@ async def create(call: Call) -> Mapping[str, Any]:
     disk = ids.one((await call.stock("disks")).disks, "vol", call["VolumeId"])
     await until_idle(call, disk.machine)
     (made,) = await call.make(_piece(call, disk, call.tags("snapshot")))
+    await until_idle(call, disk.machine)
     return await _snapshot(call, made)
 
 
@@ -49,6 +50,7 @@ async def create_of_instance(call: Call) -> Mapping[str, Any]:
         for id in wanted
     ]
     made = await call.make(*pieces)
+    await until_idle(call, machine.id)
     after = await call.stock(*view.NOUNS)
     found = [view.snapshot(after, after.images[id]) for id in made]
     return {"Snapshots": [{name: item[name] for name in _INFO} for item in found]}
@@ -78,7 +80,7 @@ async def delete(call: Call) -> None:
 
 def _piece(call: Call, disk: Disk, tags: Mapping[str, str]) -> Piece:
     return Piece(
-        intent=intents.ImageCreate(disk=disk.id, name=_name(), data=True),
+        intent=intents.ImageCreate(disk=disk.id, name=_name(), data=True, by_snapshot=True),
         kind=view.SNAPSHOT,
         document={
             "volume": ec2_id("vol", disk.id),

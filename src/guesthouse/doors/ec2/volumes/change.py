@@ -13,7 +13,7 @@ from guesthouse.doors.ec2.images.devices import DEFAULT_TYPE
 from guesthouse.doors.ec2.instances.described import disk_called
 from guesthouse.doors.ec2.rows import Call
 from guesthouse.doors.ec2.volumes import view
-from guesthouse.doors.ec2.volumes.settling import until_idle
+from guesthouse.doors.ec2.volumes.settling import until_idle, until_read
 from guesthouse.engine import intents
 from guesthouse.engine.door_intents import Piece
 from guesthouse.engine.stock import Stock
@@ -61,6 +61,7 @@ async def attach(call: Call) -> Mapping[str, Any]:
         raise Fault("InvalidParameterValue", f"Invalid value '{call['Device']}' for unixDevice. Attachment point "
                     f"{call['Device']} is already in use")  # fmt: skip
     await until_idle(call, machine.id)
+    await until_read(call, stock, disk)
     name = disk_called(call["Device"])
     attaching = Piece(intent=intents.DiskAttach(disk=disk.id, machine=machine.id, name=name, keep=True))
     await call.make(attaching, kept.rewriting(stock, disk.id, view.KIND, {"attached_at": stock.at}))
@@ -116,6 +117,7 @@ async def modify(call: Call) -> Mapping[str, Any]:
     if target["Size"] < original["Size"]:
         raise Fault("InvalidParameterValue", "New size cannot be smaller than existing size")
     await until_idle(call, disk.machine)
+    await until_read(call, stock, disk)
     pieces = []
     if target["Size"] > original["Size"]:
         pieces.append(Piece(intent=intents.DiskResize(disk=disk.id, size_mib=target["Size"] * _MIB_A_GIB)))
@@ -138,6 +140,7 @@ async def delete(call: Call) -> None:
     there = view.attachment(stock, disk)
     if there is not None:
         raise Fault("VolumeInUse", f"Volume {call['VolumeId']} is currently attached to {there['InstanceId']}")
+    await until_read(call, stock, disk)
     await call.do(intents.DiskDelete(disk=disk.id))
 
 
