@@ -155,3 +155,28 @@ async def test_what_cannot_be_is_refused(store: Store, intent: intents.Intent, k
     async with a_lan(store) as lan:
         with pytest.raises(kind):
             await lan.engine.accept(lan.asker, intent)
+
+
+async def test_a_nic_that_is_public_no_more_gives_its_address_back(store: Store) -> None:
+    async with a_lan(store) as lan:
+        await lan.engine.accept(lan.asker, asked.PoolAdd(cidr="192.0.2.0/29"))
+        await do(lan.engine, lan.asker, launch(nics=(NicSpec(network="lan"),)))
+        spec = (await lan.engine.views.machine(lan.asker, "web")).machine.spec
+        public = replace(spec, nics=(replace(spec.nics[0], public=True),))
+        await do(lan.engine, lan.asker, intents.Apply(spec=public))
+        (lent,) = await lan.elastics()
+        assert lent.lent
+        await do(lan.engine, lan.asker, intents.Apply(spec=spec))
+        assert await lan.elastics() == []
+
+
+async def test_a_port_is_free_again_when_its_nic_cannot_be_plugged(store: Store) -> None:
+    async with a_lan(store) as lan:
+        kept = await lan.kept()
+        await do(lan.engine, lan.asker, launch(nics=()))
+        lan.host.machines.faults["plug-nic"] = Failed("no")
+        await fails(lan.engine, lan.asker, nic_intents.NicAdd(machine="web", network="lan", mac=kept.mac))
+        lan.host.machines.faults.clear()
+        left = await lan.port(kept.id)
+        assert left is not None
+        assert (left.machine, left.name) == ("", "")

@@ -26,7 +26,7 @@ WORDS = {
     "eipassoc": ("InvalidAssociationID", "association"),
     "rtb": ("InvalidRouteTableID", "route table"),
     "igw": ("InvalidInternetGatewayID", "internet gateway"),
-    "nat": ("NatGateway", "NAT gateway"),
+    "nat": ("InvalidNatGatewayID", "NAT gateway"),
     "dopt": ("InvalidDhcpOptionID", "DHCP options"),
     "acl": ("InvalidNetworkAclID", "network ACL"),
     "lt": ("InvalidLaunchTemplateId", "launch template"),

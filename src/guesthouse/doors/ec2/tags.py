@@ -37,7 +37,9 @@ class Kind:
     def _is_one(self, thing: Any) -> bool:
         if self.noun == _IMAGES:
             return bool(thing.data == (self.type == "snapshot"))
-        return self.noun != _RECORDS or (thing.door == DOOR and thing.kind == self.type)
+        # A VPC's record is its main route table.
+        kinds = ("route-table", "vpc") if self.type == "route-table" else (self.type,)
+        return self.noun != _RECORDS or (thing.door == DOOR and thing.kind in kinds)
 
 
 _RECORDS, _IMAGES = "door_records", "images"

@@ -17,7 +17,7 @@ from guesthouse.catalog.types import BY_SIZE
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
 from guesthouse.doors.ec2.instances.lasting import lasting
-from guesthouse.doors.ec2.networks.kept import INTERFACE, document_of, group_name
+from guesthouse.doors.ec2.networks.kept import INTERFACE, document, group_name
 from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.cloudids import ec2_id
@@ -296,7 +296,7 @@ def _nic(stock: Stock, machine: Machine, nic: NicSpec, port: Port, number: int) 
             "Status": "attached",
             "NetworkCardIndex": 0,
         },
-        "Description": document_of(stock, INTERFACE, port.id).get("description", ""),
+        "Description": document(stock, port.id, INTERFACE).get("description", ""),
         "Groups": [
             {"GroupId": ec2_id("sg", id), "GroupName": group_name(stock, stock.groups[id])}
             for id in port.groups

@@ -111,7 +111,7 @@ async def disassociate(call: Call) -> None:
         elastic = next((each for each in own if kept.association_id(each) == wanted), None)
     if elastic is None or not elastic.port:
         raise Fault("InvalidAssociationID.NotFound", f"The association ID '{wanted or ''}' does not exist")
-    if kept.record_of(stock, kept.NAT_GATEWAY, elastic.port) is not None:
+    if kept.record(stock, elastic.port, kept.NAT_GATEWAY) is not None:
         raise Fault("OperationNotPermitted", "You are not allowed to manage 'nat_gateway' associations.")
     await call.do(AddressDetach(address=elastic.id), wait_s=kept.WAIT_S)
 

@@ -84,7 +84,7 @@ async def detach(call: Call) -> None:
 
 def is_public(stock: Stock, network: str) -> bool:
     """Whether an internet gateway is attached to a network; always so of one that this door did not make."""
-    return kept.record_of(stock, kept.VPC, network) is None or network in Routing(stock).attached.values()
+    return kept.record(stock, network, kept.VPC) is None or network in Routing(stock).attached.values()
 
 
 def _one(call: Call, stock: Stock) -> DoorRecord:

@@ -89,7 +89,7 @@ async def delete(call: Call) -> Mapping[str, Any]:
     if kept.group_name(stock, found) == "default":
         said = f'the specified group: "{ec2_id("sg", found.id)}" name: "default" cannot be deleted by a user'
         raise Fault("CannotDelete", said)
-    record = kept.record_of(stock, kept.GROUP, found.id)
+    record = kept.record(stock, found.id, kept.GROUP)
     forget = [Forget(record=record.id)] if record else []
     await call.do(*forget, GroupDelete(network=found.network, group=found.id), wait_s=kept.WAIT_S)
     return {"Return": True, "GroupId": ec2_id("sg", found.id)}

@@ -36,8 +36,8 @@ def interfaces(stock: Stock) -> Iterable[dict[str, Any]]:
 def interface(stock: Stock, port: Port) -> dict[str, Any]:
     """One port."""
     network, machine = stock.networks.get(port.network), stock.machines.get(port.machine)
-    nat = kept.record_of(stock, kept.NAT_GATEWAY, port.id)
-    document = kept.document_of(stock, kept.INTERFACE, port.id)
+    nat = kept.record(stock, port.id, kept.NAT_GATEWAY)
+    document = kept.document(stock, port.id, kept.INTERFACE)
     association = _association(stock, port)
     address = {"Primary": True, "PrivateIpAddress": port.address, "Association": association}
     found = {
@@ -128,7 +128,7 @@ async def create(call: Call) -> Mapping[str, Any]:
 async def delete(call: Call) -> None:
     """Delete a network interface that no instance has."""
     stock, port = await one(call)
-    if kept.record_of(stock, kept.NAT_GATEWAY, port.id) is not None:
+    if kept.record(stock, port.id, kept.NAT_GATEWAY) is not None:
         said = "You are not allowed to manage 'nat_gateway' attachments."
         raise Fault("OperationNotPermitted", said)
     if port.machine:
@@ -141,7 +141,7 @@ async def attach(call: Call) -> Mapping[str, Any]:
     """Give an instance a NIC in this place; it is there at once, or when the instance starts."""
     stock, port = await one(call)
     machine = ids.one(stock.machines, "i", ids.only(call["InstanceId"], "InstanceId"))
-    if port.machine or kept.record_of(stock, kept.NAT_GATEWAY, port.id) is not None:
+    if port.machine or kept.record(stock, port.id, kept.NAT_GATEWAY) is not None:
         said = f"Interface: [{call['NetworkInterfaceId']}] in use."
         raise Fault("InvalidParameterValue", said)
     index = len(machine.spec.nics)
@@ -185,7 +185,7 @@ async def modify_attribute(call: Call) -> None:
         pieces.append(_attachment_change(call, port))
     if call["Description"] is not None:
         text = {"description": call["Description"].get("Value", "")}
-        record = kept.record_of(stock, kept.INTERFACE, port.id)
+        record = kept.record(stock, port.id, kept.INTERFACE)
         plain = Keep(door=DOOR, kind=kept.INTERFACE, subject=port.id, document=text)
         pieces.append(Piece(intent=Rewrite(record=record.id, parts=text) if record else plain))
     if not pieces:

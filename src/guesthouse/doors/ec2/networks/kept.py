@@ -10,8 +10,8 @@ Rules
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
+from guesthouse.doors.ec2.kept import document, record
 from guesthouse.doors.ec2.rows import DOOR
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.cloudids import EC2_DIGITS
@@ -21,19 +21,9 @@ from guesthouse.model.network import Elastic, Group
 VPC, SUBNET, GROUP, INTERFACE = "vpc", "subnet", "security-group", "network-interface"
 TABLE, INTERNET_GATEWAY, NAT_GATEWAY = "route-table", "internet-gateway", "natgateway"
 NOUNS = ("networks", "subnets", "groups", "ports", "elastics", "machines", "door_records", "tags", "pools")
+__all__ = ["document", "record"]
 WAIT_S = 60.0
 """How long a change of networks may take: it takes milliseconds, unless many wait."""
-
-
-def record_of(stock: Stock, kind: str, subject: str) -> DoorRecord | None:
-    """What is kept of a thing of the house."""
-    return next((each for each in stock.records_of.get(subject, ()) if (each.door, each.kind) == (DOOR, kind)), None)
-
-
-def document_of(stock: Stock, kind: str, subject: str) -> dict[str, Any]:
-    """The document of that, an empty one where there is none."""
-    record = record_of(stock, kind, subject)
-    return record.document if record else {}
 
 
 def records(stock: Stock, kind: str) -> dict[str, DoorRecord]:
@@ -43,7 +33,7 @@ def records(stock: Stock, kind: str) -> dict[str, DoorRecord]:
 
 def group_name(stock: Stock, group: Group) -> str:
     """A group's name as EC2's clients gave it."""
-    return str(document_of(stock, GROUP, group.id).get("name", group.name))
+    return str(document(stock, group.id, GROUP).get("name", group.name))
 
 
 def joint_id(prefix: str, *ids: str) -> str:

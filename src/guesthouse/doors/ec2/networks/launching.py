@@ -78,7 +78,7 @@ def _interface(stock: Stock, said: Said) -> NicSpec:
         text = f"A network interface that there is has its {both}: that may not be specified on the same request"
         raise Fault("InvalidParameterCombination", text)
     port = ids.one(stock.ports, "eni", id)
-    if port.machine or kept.record_of(stock, kept.NAT_GATEWAY, port.id) is not None:
+    if port.machine or kept.record(stock, port.id, kept.NAT_GATEWAY) is not None:
         raise Fault("InvalidNetworkInterface.InUse", f"Interface: [{id}] in use.")
     return NicSpec(mac=port.mac, network=port.network, subnet=port.subnet, address=port.address)
 
@@ -128,7 +128,7 @@ def _subnet(stock: Stock, id: str | None, groups: Sequence[str]) -> Subnet | Non
 def default_subnet(stock: Stock) -> Subnet | None:
     """The subnet for who names none; None where there is no default VPC."""
     return next(
-        (each for id, each in stock.subnets.items() if kept.document_of(stock, kept.SUBNET, id).get("default")), None
+        (each for id, each in stock.subnets.items() if kept.document(stock, id, kept.SUBNET).get("default")), None
     )
 
 
@@ -136,7 +136,7 @@ def _is_public(stock: Stock, subnet: Subnet, *, said: bool | None) -> bool:
     """Whether who is launched in a subnet is lent a public address; raises `Fault` where the house has none."""
     if said:
         refuse_without_pool(stock)
-    given = bool(kept.document_of(stock, kept.SUBNET, subnet.id).get("public")) and bool(stock.pools)
+    given = bool(kept.document(stock, subnet.id, kept.SUBNET).get("public")) and bool(stock.pools)
     return given if said is None else said
 
 

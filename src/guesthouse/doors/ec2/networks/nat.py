@@ -16,7 +16,7 @@ from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.networks import gateways, kept
 from guesthouse.doors.ec2.networks.routing import Routing
 from guesthouse.doors.ec2.rows import Call, tag_set
-from guesthouse.engine.door_intents import Piece, Rewrite
+from guesthouse.engine.door_intents import Piece, Rewrite, Tagged
 from guesthouse.engine.network_intents import AddressLead, PortCreate, PortDelete
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
@@ -44,7 +44,6 @@ def nat(stock: Stock, record: DoorRecord) -> dict[str, Any]:
         "PublicIp": document["public"],
         "Status": "succeeded",
     }
-    tags = {**stock.tags.get(record.subject, {}), **stock.tags.get(record.id, {})}
     return {
         "NatGatewayId": ec2_id("nat", record.id),
         "VpcId": document["vpc"],
@@ -54,7 +53,7 @@ def nat(stock: Stock, record: DoorRecord) -> dict[str, Any]:
         "State": state,
         "ConnectivityType": "public",
         "NatGatewayAddresses": [{name: value for name, value in address.items() if value is not None}],
-        "Tags": tag_set(document.get("tags", {}) if port is None else tags),
+        "Tags": tag_set(stock.tags.get(record.id, {})),
     }
 
 
@@ -78,17 +77,18 @@ async def create(call: Call) -> Mapping[str, Any]:
         "token": call["ClientToken"] or "",
     }
     intent = PortCreate(network=subnet.network, subnet=subnet.id, address=call["PrivateIpAddress"] or "")
-    piece = Piece(intent=intent, kind=kept.NAT_GATEWAY, document=document, tags=call.tags(kept.NAT_GATEWAY))
+    piece = Piece(intent=intent, kind=kept.NAT_GATEWAY, document=document)
     call = replace(call, once=None)  # the gateway's record has the token: it is made in two steps
     (port,) = await call.make(piece, wait_s=kept.WAIT_S)
+    record = kept.record(await call.stock(*kept.NOUNS), port, kept.NAT_GATEWAY)
+    assert record is not None
+    tagged = Tagged(subject=record.id, put=call.tags(kept.NAT_GATEWAY))
     try:
-        await call.do(AddressLead(address=elastic.id, port=port), wait_s=kept.WAIT_S)
+        await call.do(tagged, AddressLead(address=elastic.id, port=port), wait_s=kept.WAIT_S)
     except GuesthouseError:
         await call.do(PortDelete(port=port), wait_s=kept.WAIT_S)
         raise
     after = await call.stock(*kept.NOUNS)
-    record = kept.record_of(after, kept.NAT_GATEWAY, port)
-    assert record is not None
     return {"NatGateway": nat(after, record), "ClientToken": call["ClientToken"]}
 
 
@@ -116,7 +116,7 @@ async def delete(call: Call) -> Mapping[str, Any]:
     port = stock.ports[record.subject]
     routing = Routing(stock)
     del routing.nats[record.id]
-    told = {"private": port.address, "tags": stock.tags.get(port.id, {})}
+    told = {"private": port.address}
     pieces = [*routing.pieces(), Piece(intent=Rewrite(record=record.id, parts=told))]
     await call.make(*pieces, Piece(intent=PortDelete(port=port.id)), wait_s=kept.WAIT_S)
     return {"NatGatewayId": id}

@@ -58,7 +58,7 @@ def _entry(egress: bool, number: int) -> dict[str, Any]:
 
 def account_attributes(stock: Stock) -> Iterable[dict[str, Any]]:
     """What is so of the account."""
-    default = next((id for id in stock.networks if kept.document_of(stock, kept.VPC, id).get("default")), "")
+    default = next((id for id in stock.networks if kept.document(stock, id, kept.VPC).get("default")), "")
     quota = stock.project.quota
     values = {
         "supported-platforms": "VPC",

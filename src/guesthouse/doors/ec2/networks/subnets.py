@@ -31,7 +31,7 @@ def subnets(stock: Stock) -> Iterable[dict[str, Any]]:
 
 def subnet(stock: Stock, found: Subnet) -> dict[str, Any]:
     """One subnet."""
-    document, id = kept.document_of(stock, kept.SUBNET, found.id), ec2_id("subnet", found.id)
+    document, id = kept.document(stock, found.id, kept.SUBNET), ec2_id("subnet", found.id)
     taken = sum(port.subnet == found.id for port in stock.ports.values())
     account = owner(stock)
     return {
@@ -116,7 +116,7 @@ async def furnish_default(call: Call, stock: Stock, network: Network, cidr: str)
         main.routes.setdefault(EVERYWHERE, id)
         if pieces := routing.pieces():
             await call.make(*pieces, wait_s=kept.WAIT_S)
-    if not any(kept.document_of(stock, kept.SUBNET, id).get("default") for id in stock.subnets):
+    if not any(kept.document(stock, id, kept.SUBNET).get("default") for id in stock.subnets):
         document = {"default": True, "public": bool(stock.pools)}
         await _make(call, await call.stock(*kept.NOUNS), network, cidr, document, {})
 
@@ -130,7 +130,7 @@ async def delete(call: Call) -> None:
     routing = Routing(stock)
     for table in routing.tables.values():
         table.subnets = [id for id in table.subnets if id != found.id]
-    record = kept.record_of(stock, kept.SUBNET, found.id)
+    record = kept.record(stock, found.id, kept.SUBNET)
     pieces = [piece for piece in routing.pieces() if isinstance(piece.intent, Rewrite)]
     pieces += [Piece(intent=Forget(record=record.id))] if record else []
     pieces.append(Piece(intent=SubnetDelete(network=found.network, subnet=found.id)))
@@ -146,7 +146,7 @@ async def modify(call: Call) -> None:
     public = bool(call["MapPublicIpOnLaunch"].get("Value"))
     if public:
         refuse_without_pool(stock)
-    record = kept.record_of(stock, kept.SUBNET, found.id)
+    record = kept.record(stock, found.id, kept.SUBNET)
     if record is not None:
         await call.do(Rewrite(record=record.id, parts={"public": public}))
     elif found.project == stock.project.id:

@@ -36,7 +36,7 @@ def vpcs(stock: Stock) -> Iterable[dict[str, Any]]:
 
 def vpc(stock: Stock, network: Network) -> dict[str, Any]:
     """One network."""
-    cidr, document = block_of(stock, network), kept.document_of(stock, kept.VPC, network.id)
+    cidr, document = block_of(stock, network), kept.document(stock, network.id, kept.VPC)
     association = {
         "AssociationId": kept.joint_id("vpc-cidr-assoc", network.id),
         "CidrBlock": cidr,
@@ -83,7 +83,7 @@ async def create_default(call: Call) -> Mapping[str, Any]:
 def default_of(stock: Stock) -> Network | None:
     """The project's default VPC."""
     return next(
-        (each for id, each in stock.networks.items() if kept.document_of(stock, kept.VPC, id).get("default")), None
+        (each for id, each in stock.networks.items() if kept.document(stock, id, kept.VPC).get("default")), None
     )
 
 
