@@ -44,13 +44,13 @@ async def run_instances(call: Call) -> Mapping[str, Any]:
         raise Fault("InvalidParameterValue", f"MinCount {least} and MaxCount {most}: from 1 on, the second not less")
     stock = await call.stock(*NOUNS)
     said = launch_templates.completed(stock, call.arguments)
-    if await launching.make_default(call, stock, said):
-        stock = await call.stock(*NOUNS)
     return await launch(call, stock, said, least, most)
 
 
 async def launch(call: Call, stock: Stock, said: Mapping[str, Any], least: int, most: int) -> Mapping[str, Any]:
     """Launch so many machines as `said`; their reservation as the answer has it."""
+    if await launching.make_default(call, stock, said):
+        stock = await call.stock(*stock.nouns)
     reservation = f"r-{secrets.token_hex(9)[:17]}"
     pieces = [_piece(call, stock, said, reservation, index, alone=most == 1) for index in range(most)]
     made = await _as_many(call, pieces, least)
