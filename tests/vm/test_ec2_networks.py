@@ -58,7 +58,7 @@ class Site:
 
     async def goes_out(self, machine: str) -> str:
         """By which address a machine comes to a server far away, "" where it does not."""
-        line = f"echo | nc -w 3 {FAR} {PORT} 2>/dev/null | head -n 1; true"
+        line = f"echo | nc -w 2 {FAR} {PORT} 2>/dev/null | head -n 1; true"
         said = await guest(self.house, "exec", machine, "--", "sh", "-c", line)
         return said.strip().removeprefix("far from ")
 
