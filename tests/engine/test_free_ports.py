@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 from tests.engine.house import at_work, do, fails, launch, with_image
-from tests.engine.on_networks import create
+from tests.engine.on_networks import create, tenant
 from tests.hosts import FakeHost
 
 from guesthouse.engine import intents, nic_intents
 from guesthouse.engine import network_intents as asked
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
-from guesthouse.model.errors import Conflict, Failed, GuesthouseError, Invalid, NoCapacity, NotFound
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError, Invalid, NoCapacity, NotFound, QuotaExceeded
 from guesthouse.model.machine import NicSpec
 from guesthouse.model.network import Elastic, Outlet, Port, Subnet
 from guesthouse.ports import Store
@@ -180,3 +180,13 @@ async def test_a_port_is_free_again_when_its_nic_cannot_be_plugged(store: Store)
         left = await lan.port(kept.id)
         assert left is not None
         assert (left.machine, left.name) == ("", "")
+
+
+async def test_ports_count_as_addresses_of_their_project(store: Store) -> None:
+    async with a_lan(store) as lan:
+        shop = await tenant(lan.engine, lan.asker, addresses=1)
+        await do(lan.engine, shop, create("back"))
+        await do(lan.engine, shop, asked.SubnetCreate(network="back", cidr="10.1.0.0/24"))
+        await do(lan.engine, shop, asked.PortCreate(network="back"))
+        with pytest.raises(QuotaExceeded):
+            await lan.engine.accept(shop, asked.PortCreate(network="back"))

@@ -77,7 +77,9 @@ async def used_by(tx: Transaction, project: Project) -> Quota:
         await tx.machines.scan(project=project.id),
         await tx.disks.select(project=project.id),
         networks=len(await tx.networks.scan(project=project.id)),
-        elastics=len(await tx.elastics.scan(project=project.id)),
+        # A place that is kept for a NIC takes an address as a NIC does.
+        elastics=len(await tx.elastics.scan(project=project.id))
+        + len(await tx.ports.scan(project=project.id, machine="")),
     )
 
 
