@@ -68,7 +68,8 @@ class Keeper:
         async with self._turn:
             if name in self._open and (there := self._open[name][0]).listen == listen and there.tls == tls:
                 return there
-            door, stack = await self._serve(OpenDoor(name=name, listen=listen, tls=tls))
+            wanted = OpenDoor(name=name, listen=listen, tls=tls)
+            door, stack = await (self._instead(wanted) if self._has(name, listen) else self._serve(wanted))
             if name in self._open:
                 await self._open[name][1].aclose()
             self._broken.pop(name, None)
@@ -99,6 +100,19 @@ class Keeper:
         async with self._turn:
             while self._open:
                 await self._open.popitem()[1][1].aclose()
+
+    def _has(self, name: str, listen: str) -> bool:
+        return name in self._open and self._open[name][0].listen == listen
+
+    async def _instead(self, wanted: OpenDoor) -> tuple[OpenDoor, AsyncExitStack]:
+        """Serve at an address that the door has already: it is shut first, and opened again where that fails."""
+        before, stack = self._open.pop(wanted.name)
+        await stack.aclose()
+        try:
+            return await self._serve(wanted)
+        except GuesthouseError:
+            self._open[wanted.name] = await self._serve(before)
+            raise
 
     async def _serve(self, door: OpenDoor) -> tuple[OpenDoor, AsyncExitStack]:
         host, port = _address(door.listen)
