@@ -11,6 +11,7 @@ import pytest
 
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.stock import KEPT_PROJECTS, Stocktaking
+from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.names import make_id
 from guesthouse.model.resources import Key, Project, Role
 from guesthouse.store import SqlStore, open_store
@@ -96,3 +97,15 @@ async def test_few_projects_are_kept_and_none_sees_another(store: SqlStore) -> N
         assert (await take(Asker(id, Role.VIEWER), ("keys",))).keys == {}
     assert len((await take(ASKER, ("keys",))).keys) == 1
     assert len(take._shelves) == KEPT_PROJECTS
+
+
+async def test_what_some_machines_have(store: SqlStore) -> None:
+    take, records = Stocktaking(store), []
+    async with store.write() as tx:
+        for subject in ("one", "two", ""):
+            record = DoorRecord(id=make_id(NUMBERS), project="p", door="ec2", kind="k", name=subject, subject=subject)
+            records.append((await tx.door_records.insert(record)).id)
+    one, _, alone = records
+    stock = await take.of(ASKER, ["one"], ("door_records", "keys", "machines"))
+    assert (list(stock.records), stock.machines) == ([one, alone], {})
+    assert list((await take(ASKER, ("door_records",))).records) == records

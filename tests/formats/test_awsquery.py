@@ -12,7 +12,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.parsers import EC2QueryParser
 from botocore.serialize import EC2Serializer
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from guesthouse.formats.awsquery import shapes
@@ -61,7 +61,10 @@ def values(name: str, depth: int = 4) -> st.SearchStrategy[Any]:
 @settings(max_examples=6)
 @given(data=st.data())
 def test_what_botocore_writes_is_read(action: str, data: Any) -> None:
-    said = data.draw(values(KNOWN.operations[action].input))
+    shape = KNOWN.operations[action].input
+    said = data.draw(values(shape))
+    # A list of nothing is not on the wire, and would be missed.
+    assume(_without_empty(said).keys() >= set(KNOWN.shapes[shape].required))
     body = EC2Serializer().serialize_to_request(said, MODEL.operation_model(action))["body"]
     pairs = [(name, text if isinstance(text, str) else str(text)) for name, text in body.items()]
     outer = ("Action", "Version")

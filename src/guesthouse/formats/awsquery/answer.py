@@ -126,12 +126,12 @@ class Writer:
                 start, end, text, kind = members[name]
                 if inner is None:
                     continue
-                add(start)
                 if text is not None:
-                    add(text(inner))
+                    add(f"{start}{text(inner)}{end}")
                 else:
+                    add(start)
                     self._writer(kind)(inner, add)
-                add(end)
+                    add(end)
 
         return write
 
