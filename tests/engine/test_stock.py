@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.hosts import FakeFacts
 
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.stock import KEPT_PROJECTS, Stocktaking
@@ -41,7 +42,7 @@ async def add(store: SqlStore) -> Key:
 
 
 async def test_it_is_kept_until_something_changes(store: SqlStore) -> None:
-    take = Stocktaking(store)
+    take = Stocktaking(store, FakeFacts())
     first = await take(ASKER, ("keys", "tags"))
     first.kept["made"] = "much"
     again = await take(ASKER, ("tags", "keys"))
@@ -55,7 +56,7 @@ async def test_it_is_kept_until_something_changes(store: SqlStore) -> None:
 
 
 async def test_only_what_was_named_is_there(store: SqlStore) -> None:
-    take = Stocktaking(store)
+    take = Stocktaking(store, FakeFacts())
     await take(ASKER, ("keys", "tags"))
     stock = await take(ASKER, ("keys",))
     with pytest.raises(KeyError):
@@ -65,7 +66,7 @@ async def test_only_what_was_named_is_there(store: SqlStore) -> None:
 async def test_every_write_is_seen_by_the_next_request(store: SqlStore, tmp_path: Path) -> None:
     """Many write and look at the same time, in two daemons, each with what it keeps."""
     async with open_store(f"sqlite:///{tmp_path / 'house.db'}") as other:
-        takes = [Stocktaking(store), Stocktaking(other)]
+        takes = [Stocktaking(store, FakeFacts()), Stocktaking(other, FakeFacts())]
 
         async def writer(mine: SqlStore, seed: int) -> None:
             random = Random(seed)
@@ -89,7 +90,7 @@ async def test_every_write_is_seen_by_the_next_request(store: SqlStore, tmp_path
 
 
 async def test_few_projects_are_kept_and_none_sees_another(store: SqlStore) -> None:
-    take, random = Stocktaking(store), Random(3)
+    take, random = Stocktaking(store, FakeFacts()), Random(3)
     await add(store)
     for number in range(KEPT_PROJECTS + 2):
         id = make_id(random)
@@ -100,7 +101,7 @@ async def test_few_projects_are_kept_and_none_sees_another(store: SqlStore) -> N
 
 
 async def test_what_some_machines_have(store: SqlStore) -> None:
-    take, records = Stocktaking(store), []
+    take, records = Stocktaking(store, FakeFacts()), []
     async with store.write() as tx:
         for subject in ("one", "two", ""):
             record = DoorRecord(id=make_id(NUMBERS), project="p", door="ec2", kind="k", name=subject, subject=subject)

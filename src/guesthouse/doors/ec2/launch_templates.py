@@ -200,8 +200,15 @@ def is_asked_for(item: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
     known = {str(item["VersionNumber"]), *((_LATEST,) if item[_IS_LATEST] else ())}
     known |= {_DEFAULT} if item["DefaultVersion"] else set()
     wanted = arguments.get("Versions")
-    low, high = (int(arguments.get(name) or end) for name, end in (("MinVersion", 0), ("MaxVersion", 2**31)))
+    low, high = (_number(arguments, name, end) for name, end in (("MinVersion", 0), ("MaxVersion", 2**31)))
     return (not wanted or bool(known & set(wanted))) and low <= item["VersionNumber"] <= high
+
+
+def _number(arguments: Mapping[str, Any], name: str, otherwise: int) -> int:
+    text = str(arguments.get(name) or otherwise)
+    if not (text.isascii() and text.isdigit()):
+        raise Fault("InvalidParameterValue", f"Value ({text[:100]}) for parameter {name} is invalid. It is a version")
+    return int(text)
 
 
 def as_told(
