@@ -46,7 +46,7 @@ check: $(VENV)/.clients  ## Lint, types, floors, and the fast tests
 test: setup  ## Everything: `check` and the tests with real machines
 	@SUDO="$(SUDO)" sh packaging/install-packages test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -q -m vm --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -m vm --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 20
 
 bench: setup  ## Measure against bare QEMU and libvirt; prints tables (takes long)
 	@SUDO="$(SUDO)" sh packaging/install-packages bench
