@@ -202,9 +202,9 @@ async def _unmake(tx: Transaction, former: Former, now: Any, told: list[_Waiting
 
 
 async def _is_taken_up(tx: Transaction, made: Subnet | Group | Port | Elastic) -> bool:
-    """Whether a port has its place there, another group's rule names it, or, of a port, a machine has it."""
+    """Whether a port has its place there, another group's rule names it, or a machine has taken a port that stays."""
     if isinstance(made, Port):
-        return bool(made.machine) or bool(await tx.subnets.select(network=made.network, gate=made.id))
+        return (made.stays and bool(made.machine)) or bool(await tx.subnets.select(network=made.network, gate=made.id))
     ports = await tx.ports.select(network=made.network)
     groups = [group for group in await tx.groups.select(network=made.network) if group.id != made.id]
     return any(made.id in (port.subnet, *port.groups) for port in ports) or any(

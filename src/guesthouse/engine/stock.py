@@ -202,12 +202,18 @@ _LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
 """Nouns of which a project sees more, or less, than its own."""
 
 
-_OF_MACHINES = {"machines": "id", "disks": "machine", "ports": "machine", "door_records": "subject"}
+_RECORDS = "door_records"
+_OF_MACHINES = {"machines": "id", "disks": "machine", "ports": "machine", _RECORDS: "subject"}
 """Nouns of which each machine has its own, and by what they are found."""
 
 
-async def _of_machines(tx: Transaction, project: str, noun: str, machines: Sequence[str]) -> list[Any]:
-    wanted = [*machines, ""] if noun == "door_records" else machines
+async def _of_machines(
+    tx: Transaction, project: str, noun: str, machines: Sequence[str], there: Mapping[str, Records]
+) -> list[Any]:
+    """What these machines have of a noun. Doors keep something of their ports, too, and of all groups."""
+    wanted = list(machines)
+    if noun == _RECORDS:
+        wanted += ["", *there.get("ports", ()), *there.get("groups", ())]
     table, column = getattr(tx, noun), _OF_MACHINES[noun]
     return [record for id in wanted for record in await table.select(project=project, **{column: id})]
 
@@ -259,7 +265,7 @@ class Stocktaking:
     async def of(self, asker: Asker, machines: Sequence[str], nouns: Iterable[str]) -> Stock:
         """The same, but of what each machine has of its own only what these machines have. It is not kept.
 
-        Records that doors keep of nothing else are all in it.
+        Records that doors keep of nothing else, or of groups, are all in it.
         """
         return await self._read(asker, nouns, {}, machines)
 
@@ -284,10 +290,10 @@ class Stocktaking:
                 raise NotFound("the project is gone", subject="project", value=asker.project)
             found = dict(there)
             with _uncollected():
-                for noun in nouns:
+                for noun in sorted(nouns, key=lambda noun: noun == _RECORDS):
                     if noun not in found:
                         if machines is not None and noun in _OF_MACHINES:
-                            records = await _of_machines(tx, project.id, noun, machines)
+                            records = await _of_machines(tx, project.id, noun, machines, found)
                         else:
                             records = await _LOAD.get(noun, _own)(tx, project.id, noun)
                         found[noun] = {record.id: record for record in records}
