@@ -1,4 +1,4 @@
-"""Forks of one frozen Debian: five machines that were never booted, each as a first boot would have made it."""
+"""Forks of one frozen Debian: three machines that were never booted, each as a first boot would have made it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from guesthouse.model.machine import Bus, NicSpec, Outcome, Power, Stage
 
 pytestmark = pytest.mark.vm
 
-COUNT = 5
+COUNT = 3
 _MEMORY_MIB = 512
 _LARGER_MIB = 3072
 _RANDOM = (
@@ -96,7 +96,7 @@ def debian_shelf(debian_image: BuiltImage) -> Iterator[Shelf]:
 
 @pytest.fixture(scope="module")
 def forks(debian_shelf: Shelf) -> list[Fork]:
-    """Five, all there at once; each stands still when it has said what is asked, for the next to have the box."""
+    """All there at once; each stands still when it has said what is asked, for the next to have the box."""
 
     async def run() -> list[Fork]:
         async with open_host(debian_shelf.house) as host, AsyncExitStack() as stack:
