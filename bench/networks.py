@@ -30,6 +30,7 @@ from guesthouse.model.network import NetworkMode
 
 NICS, ROUNDS, TRIPS, STREAM_BYTES, TURNS = 1000, 15, 5000, 1 << 30, 5
 CIDR = "10.0.0.0/16"
+FORWARDING_S, LOST_S = 60, 5
 _CHUNK = bytes(1 << 18)
 Say = Callable[[str], None]
 Samples = dict[str, list[float]]
@@ -142,6 +143,7 @@ async def _packets() -> Samples:
             if not missing():
                 stack.enter_context(_libvirts_network())
                 pairs["libvirt"] = (*await _machines("", "virbr0", "192.168.122"), "192.168.122.12")
+                _until_forwarding("virbr0")
             samples: Samples = {}
             for _ in range(TURNS):
                 for name, pair in pairs.items():
@@ -174,6 +176,19 @@ def _virsh(libvirt: Libvirt, *words: str) -> None:
     ended = subprocess.run([*libvirt.virsh, *words], capture_output=True, text=True)
     if ended.returncode:
         raise RuntimeError(f"virsh {words[0]}: {ended.stderr}")
+
+
+def _until_forwarding(bridge: str) -> None:
+    """Wait until all ports of a bridge let frames through: one with spanning tree, as libvirt's is, takes its time."""
+    deadline = time.monotonic() + FORWARDING_S
+    while not all(_forwards(link) for link in json.loads(ip("-json", "-details", "link", "show", "master", bridge))):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"bridge {bridge}: a port still does not forward after {FORWARDING_S} s")
+        time.sleep(0.1)
+
+
+def _forwards(link: dict[str, Any]) -> bool:
+    return bool(link["linkinfo"]["info_slave_data"]["state"] == "forwarding")
 
 
 async def _machines(namespace: str, bridge: str, block: str) -> tuple[Namespace, Namespace]:
@@ -217,11 +232,13 @@ def _swallow(listening: socket.socket) -> None:
 
 
 def _ping_pong(one: Namespace, two: Namespace, address: str) -> float:
-    """Seconds for `TRIPS` datagrams there and back, each after the other."""
+    """Seconds for `TRIPS` datagrams there and back, each after the other; raises `TimeoutError` when one is lost."""
     answering, asking = (each.enter(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for each in (two, one))
     with answering, asking:
         answering.bind((address, 7))
         asking.connect((address, 7))
+        for each in (answering, asking):
+            each.settimeout(LOST_S)
         thread = threading.Thread(target=_echo, args=(answering,))
         thread.start()
         started = time.perf_counter()
