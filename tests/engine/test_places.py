@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.engine.house import at_work, do, ended, fails, launch, with_image
-from tests.hosts import FIRST_PORT, FakeHost
+from tests.hosts import FakeHost
+from tests.machines import FIRST_PORT
 from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents, network_intents, nic_intents
