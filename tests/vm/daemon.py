@@ -1,4 +1,4 @@
-"""A real daemon that a test can kill at a checkpoint: ``python -m tests.vm.daemon HOME [networks]``.
+"""A real daemon that a test can kill at a checkpoint; it is born in the `nursery`.
 
 It makes networks only where it is told to: its host is then a network namespace of the test's own.
 
@@ -12,14 +12,15 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 
 from guesthouse.app import Options, run_until_told
 from guesthouse.model.house import House
 
 
-def main(home: Path, *, networks: bool) -> None:
+def main(place: str, networks: str = "") -> None:
+    """The daemon of the house at a place; with a word for `networks` it makes such."""
+    home = Path(place)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     fatal = home / "fatal"
@@ -37,7 +38,3 @@ def main(home: Path, *, networks: bool) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     asyncio.run(run_until_told(House(home, home), Options(no_networks=not networks), checkpoint))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), networks="networks" in sys.argv[2:])

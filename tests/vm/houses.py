@@ -8,16 +8,15 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.host.boxes import a_house, qemus
 from tests.patience import PATIENCE_S
+from tests.vm.nursery import ROOT, Born, born
 
 from guesthouse.host import identity
 from guesthouse.host.images.built import BuiltImage
@@ -26,13 +25,11 @@ from guesthouse.model.names import make_id
 from guesthouse.model.resources import Image, ImageState
 from guesthouse.store import open_store
 
-ROOT = Path(__file__).parents[2]
-
 
 class Daemon:
     """A running daemon of a house, and a client on its socket."""
 
-    def __init__(self, house: House, process: asyncio.subprocess.Process, client: httpx.AsyncClient) -> None:
+    def __init__(self, house: House, process: Born, client: httpx.AsyncClient) -> None:
         self.house, self.process, self.client = house, process, client
 
     async def ask(self, method: str, path: str, body: Any = None, *, status: int = 0) -> Any:
@@ -101,10 +98,8 @@ async def a_daemon(house: House, *, networks: bool = False) -> AsyncIterator[Dae
     That is then one of the test's own.
     """
     with _ready_socket() as (address, ready), (house.home / "daemon.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.vm.daemon", str(house.home), *(("networks",) if networks else ()),
-            cwd=ROOT, env={**os.environ, "NOTIFY_SOCKET": address}, stdout=log, stderr=log,
-        )  # fmt: skip
+        words = (str(house.home), *(("networks",) if networks else ()))
+        process = await born(*words, env={**os.environ, "NOTIFY_SOCKET": address}, log=log.fileno())
         try:
             await _until_ready(process, ready, house)
             # Each request has its own connection: the daemon may close one that is idle just when it is used again.
@@ -131,7 +126,7 @@ def _ready_socket() -> Any:
             shutil.rmtree(folder)
 
 
-async def _until_ready(process: asyncio.subprocess.Process, ready: socket.socket, house: House) -> None:
+async def _until_ready(process: Born, ready: socket.socket, house: House) -> None:
     told = asyncio.ensure_future(asyncio.get_running_loop().sock_recv(ready, 64))
     ended = asyncio.ensure_future(process.wait())
     await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
@@ -145,10 +140,15 @@ async def _until_ready(process: asyncio.subprocess.Process, ready: socket.socket
 async def a_furnished_house(built: BuiltImage) -> AsyncIterator[House]:
     """A house with the micro image on its shelf; its machines end with the block."""
     with a_house() as house:
-        async with a_daemon(house) as daemon:
-            project = (await daemon.ask("GET", "/projects"))["items"][0]["id"]
-        await shelve(house, built, project)
+        await furnish(house, built)
         yield house
+
+
+async def furnish(house: House, built: BuiltImage) -> None:
+    """Have a first daemon open the house, and then put a built image on its shelf."""
+    async with a_daemon(house) as daemon:
+        project = (await daemon.ask("GET", "/projects"))["items"][0]["id"]
+    await shelve(house, built, project)
 
 
 async def shelve(house: House, built: BuiltImage, project: str, **values: Any) -> Image:

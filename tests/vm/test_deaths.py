@@ -6,6 +6,7 @@ machine has not noticed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,21 +14,18 @@ import pytest
 from tests.fileserver import File, Server, serving
 from tests.host.nets import left, on_a_host, outside
 from tests.imageserver import documents
-from tests.vm.deaths import Request, Scene, filled, house_with_bystander, killed_at_every_step
-from tests.vm.houses import a_daemon
+from tests.vm.deaths import Request, Scene, house_with_bystander, killed_at_every_step, warm_house
 
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.host.images.built import BuiltImage
 from guesthouse.host.networks.local import clean
 from guesthouse.host.processes import run
+from guesthouse.model.house import House
 
 pytestmark = pytest.mark.vm
 
-LAUNCH: Request = (
-    "POST",
-    "/machines",
-    {"spec": {"name": "{m}", "memory_mib": 128, "disks": [{"name": "own", "size_mib": 16}]}},
-)
+SPEC = {"name": "{m}", "memory_mib": 128, "disks": [{"name": "own", "size_mib": 16}]}
+LAUNCH: Request = ("POST", "/machines", {"spec": SPEC})
 STOPPED: Request = ("POST", "/machines/{m}/stop", {"force": True})
 DISK: Request = ("POST", "/disks", {"name": "{d}", "size_mib": 16})
 ATTACH: Request = ("POST", "/disks/{d}/attach", {"machine": "{m}"})
@@ -51,12 +49,12 @@ ON_IMAGE: Request = (
 PULL: Request = ("POST", "/images/pull", {"reference": "debian:12", "server": "{server}", "name": "{i}"})
 SNAPSHOT: Request = ("POST", "/machines/{m}/snapshots", {"name": "one"})
 SECOND: Request = ("POST", "/machines/{m}/snapshots", {"name": "two"})
-TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "memory_mib": 128})
+OTHER_TEMPLATE: Request = ("POST", "/templates", {"image": "micro", "name": "{t}", "memory_mib": 128})
 NO_TEMPLATE: Request = ("DELETE", "/templates/{t}", None)
 NETWORK: Request = ("POST", "/networks", {"name": "{n}", "ipv6": True})
 NO_NETWORK: Request = ("DELETE", "/networks/{n}", None)
 SCENES: dict[str, Scene] = {
-    "machine.launch": Scene((), LAUNCH),
+    "machine.launch": Scene((), ("POST", "/machines", {"spec": SPEC, "cold": True})),
     "machine.fork": Scene((), ("POST", "/machines/bystander/forks", {"name": "{m}"}), needs="bystander", runs="{m}"),
     "machine.start": Scene((LAUNCH, STOPPED), ("POST", "/machines/{m}/start", {})),
     "machine.stop": Scene((LAUNCH,), ("POST", "/machines/{m}/stop", {"timeout_s": 30}), booted=True),
@@ -96,10 +94,10 @@ SCENES: dict[str, Scene] = {
         ("POST", "/images/{i}/copy", {"name": "{i}-copy"}),
         after=(("DELETE", "/images/{i}-copy", None), NO_IMAGE),
     ),
-    "image.export": Scene((IMPORT,), ("POST", "/images/{i}/export", {"path": "{out}"}), after=(NO_IMAGE,)),
+    "image.export": Scene((IMPORT,), ("POST", "/images/{i}/export", {"path": "{out}/{i}.qcow2"}), after=(NO_IMAGE,)),
     "image.delete": Scene((IMPORT,), NO_IMAGE, after=()),
-    "template.create": Scene((), TEMPLATE, after=(NO_TEMPLATE,)),
-    "template.delete": Scene((TEMPLATE,), NO_TEMPLATE, after=()),
+    "template.create": Scene((), OTHER_TEMPLATE, after=(NO_TEMPLATE,)),
+    "template.delete": Scene((OTHER_TEMPLATE,), NO_TEMPLATE, after=()),
     "network.create": Scene((), NETWORK, after=(NO_NETWORK,)),
     "network.change": Scene((NETWORK,), ("PATCH", "/networks/{n}", {"ipv6": False}), after=(NO_NETWORK,)),
     "network.delete": Scene((NETWORK,), NO_NETWORK, after=()),
@@ -119,38 +117,54 @@ def test_every_kind_has_its_scene() -> None:
 ON_A_HOST_OF_THEIR_OWN = {kind for kind in SCENES if kind.startswith("network.")}
 
 
-@pytest.mark.parametrize("kind", sorted(ON_A_HOST_OF_THEIR_OWN))
-def test_killed_at_every_step_on_a_host_of_its_own(kind: str, micro_image: BuiltImage, tmp_path: Path) -> None:
+def test_killed_at_every_step_on_a_host_of_its_own(micro_image: BuiltImage, tmp_path: Path) -> None:
     async def look() -> None:
         async with outside(), house_with_bystander(micro_image, networks=True) as (house, bystander):
             try:
-                tried = await killed_at_every_step(SCENES[kind], house, bystander, lambda cell: {"n": f"n{cell}"}, left)
+                for kind in sorted(ON_A_HOST_OF_THEIR_OWN):
+                    tried = await killed_at_every_step(SCENES[kind], house, bystander, names_for(kind), left)
+                    assert {step for _, step, _ in tried} >= set(KINDS[kind].steps)
             finally:
                 await clean(house)
-        assert {step for _, step, _ in tried} >= set(KINDS[kind].steps)
 
     on_a_host(tmp_path, look)
 
 
+@pytest.fixture(scope="module")
+def lived_in(micro_image: BuiltImage) -> Iterator[tuple[House, str]]:
+    """One house for all scenes that need no host of their own: each leaves it as it was."""
+    with warm_house(micro_image) as house:
+        yield house
+
+
 @pytest.mark.parametrize("kind", sorted(set(SCENES) - ON_A_HOST_OF_THEIR_OWN))
-async def test_killed_at_every_step(kind: str, micro_image: BuiltImage, tmp_path: Path) -> None:
+async def test_killed_at_every_step(kind: str, lived_in: tuple[House, str], tmp_path: Path) -> None:
     small = tmp_path / "small.qcow2"
     await run(["qemu-img", "create", "-q", "-f", "qcow2", str(small), "4M"])
-
-    def names(cell: int) -> dict[str, str]:
-        thing = {"m": f"m{cell}", "d": f"d{cell}", "i": f"i{cell}", "t": f"t{cell}"}
-        return {**thing, "file": str(small), "out": str(tmp_path / f"out{cell}.qcow2"), "server": server.url}
-
+    (tmp_path / "out").mkdir()
     with serving() as server:
         serve_one_image(server, small.read_bytes())
-        async with house_with_bystander(micro_image) as (house, bystander):
-            if SCENES[kind].booted:  # machines that have booted are there sooner as forks
-                async with a_daemon(house) as daemon:
-                    await daemon.do(*filled(TEMPLATE, {"t": "warm"}))
-            tried = await killed_at_every_step(SCENES[kind], house, bystander, names)
+        names = names_for(kind, file=str(small), out=str(tmp_path / "out"), server=server.url)
+        tried = await killed_at_every_step(SCENES[kind], *lived_in, names)
     steps = {step for _, step, _ in tried}
     assert bool(steps) == (kind not in NO_STEPS)
     assert steps >= set(KINDS[kind].steps)
+
+
+async def test_a_launch_from_a_template_is_killed_at_every_step(lived_in: tuple[House, str]) -> None:
+    scene = Scene((), LAUNCH, result={"template": "warm"})
+    tried = await killed_at_every_step(scene, *lived_in, names_for("machine.launch-warm"))
+    assert {step for _, step, _ in tried} >= {"start", "resume"}
+
+
+def names_for(kind: str, **others: str) -> Callable[[int], dict[str, str]]:
+    """What things are called in the cells of a scene: what one leaves behind is in no other's way."""
+    stem = kind.replace(".", "-")
+
+    def names(cell: int) -> dict[str, str]:
+        return {**{letter: f"{stem}-{letter}{cell}" for letter in "mditn"}, **others}
+
+    return names
 
 
 def serve_one_image(server: Server, image: bytes) -> None:

@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 from tests.host.boxes import qemus
 from tests.patience import PATIENCE_S
-from tests.vm.deaths import Scene, house_with_bystander, killed_at_every_step
+from tests.vm.deaths import TEMPLATE
 from tests.vm.houses import Daemon, a_daemon, a_furnished_house, guest, left_in
 
 from guesthouse.host.images.built import BuiltImage
 
 pytestmark = pytest.mark.vm
 
-TEMPLATE = {"image": "micro", "name": "warm", "memory_mib": 128}
-LAUNCH = ("POST", "/machines", {"spec": {"name": "{m}", "memory_mib": 128}})
-
 
 async def until_it_boots(daemon: Daemon) -> Any:
     """Ask for a template; the operation when its QEMU runs."""
-    operation = await daemon.ask("POST", "/templates", TEMPLATE)
+    operation = await daemon.ask(*TEMPLATE)
     async with asyncio.timeout(PATIENCE_S):
         while operation["phase"] != "booting" or not qemus(daemon.house):
             wait = f"/operations/{operation['id']}?wait_s=1&after={operation['stamp']}"
@@ -53,15 +50,6 @@ async def test_a_template_that_is_cancelled_while_it_boots_leaves_nothing(micro_
         assert (await daemon.ended(operation["id"]))["state"] == "cancelled"
         assert left_in(house) == empty
         assert (await daemon.ask("GET", "/templates"))["items"] == []
-
-
-async def test_a_launch_from_a_template_is_killed_at_every_step(micro_image: BuiltImage) -> None:
-    async with house_with_bystander(micro_image) as (house, bystander):
-        async with a_daemon(house) as daemon:
-            await daemon.do("POST", "/templates", TEMPLATE)
-        scene = Scene((), LAUNCH, result={"template": "warm"})
-        tried = await killed_at_every_step(scene, house, bystander, lambda cell: {"m": f"m{cell}"})
-    assert {step for _, step, _ in tried} >= {"start", "resume"}
 
 
 async def test_as_users_ask_for_them(micro_image: BuiltImage) -> None:
