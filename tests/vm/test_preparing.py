@@ -5,6 +5,7 @@ A real system gets it in `bench/prepare.py`, and forks of it are configured ther
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -42,14 +43,14 @@ PREPARED = says('{"stage": "prepared"}')
 
 async def shelve_guest(house: House, micro: BuiltImage, program: str) -> None:
     """Put an image on the shelf whose guest is that program, and call it `plain`."""
-    disk = micro.folder / "disk.qcow2"
-    await run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "4M"])
+    folder = shutil.copytree(micro.folder, house.home / "plain")
+    await run(["qemu-img", "create", "-q", "-f", "qcow2", str(folder / "disk.qcow2"), "4M"])
     cmdline = f'{micro.cmdline} rdinit=/usr/bin/busybox -- sh -c "{program}"'
     async with a_daemon(house) as daemon:
         project = (await daemon.ask("GET", "/projects"))["items"][0]["id"]
-    built = replace(micro, disk=disk.name, cmdline=cmdline)
+    built = replace(micro, folder=folder, disk="disk.qcow2", cmdline=cmdline)
     await shelve(house, built, project, name="plain", family="", virtual_mib=4, format="qcow2")
-    disk.unlink()
+    shutil.rmtree(folder)
 
 
 @asynccontextmanager
