@@ -13,8 +13,18 @@ from tests.host.boxes import a_daemon, a_disk, changed, converge, qemus
 from tests.host.children import mount_small, run_as
 from tests.host.guests import Guest
 from tests.host.shelves import Shelf
-from tests.host.test_snapshots import a_timeline, count, counts, leftovers, start_counting
-from tests.host.timelines import Timeline, reverting, taken, taking, tidy
+from tests.host.timelines import (
+    Timeline,
+    a_timeline,
+    count,
+    counts,
+    leftovers,
+    reverting,
+    start_counting,
+    taken,
+    taking,
+    tidy,
+)
 
 from guesthouse.decide.observed import Desired
 from guesthouse.host.local import open_host

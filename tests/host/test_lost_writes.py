@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.host.shelves import Shelf
-from tests.host.test_snapshots import a_timeline
-from tests.host.timelines import Timeline
+from tests.host.timelines import Timeline, a_timeline
 
 from guesthouse.qemu import migration
 

@@ -15,8 +15,8 @@ from tests.host.boxes import a_daemon, a_disk, changed, converge, folder_of, new
 from tests.host.guests import Guest
 from tests.host.shelves import Shelf
 from tests.host.test_broken_off import held, left_alone
-from tests.host.test_snapshots import a_timeline, count, counts, owner, process_of
-from tests.host.timelines import Timeline, taken, taking, tidy, without
+from tests.host.test_snapshots import owner
+from tests.host.timelines import Timeline, a_timeline, count, counts, process_of, taken, taking, tidy, without
 
 from guesthouse.decide.forks import forked_disk, forked_spec
 from guesthouse.decide.observed import Desired

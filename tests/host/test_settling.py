@@ -16,20 +16,20 @@ from tests.host.boxes import a_daemon, a_disk, a_host, changed, converge, folder
 from tests.host.children import mount_small, run_as
 from tests.host.shelves import Shelf
 from tests.host.test_broken_off import held, left_alone
-from tests.host.test_snapshots import (
+from tests.host.test_snapshots import hardware, nic, owner, until_memory_is
+from tests.host.timelines import (
+    Timeline,
     a_timeline,
     count,
     counts,
     folder,
-    hardware,
     leftovers,
-    nic,
     observe,
-    owner,
     process_of,
-    until_memory_is,
+    reverting,
+    taken,
+    taking,
 )
-from tests.host.timelines import Timeline, reverting, taken, taking
 from tests.patience import PATIENCE_S
 
 from guesthouse.decide.observed import Desired

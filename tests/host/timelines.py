@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from tests.host.boxes import attach, changed, new_id
+from tests.host.boxes import attach, changed, folder_of, new_id
 from tests.host.guests import Guest
+from tests.host.shelves import Shelf, configured
 
 from guesthouse.decide.layers import pruned, with_layer
-from guesthouse.decide.observed import Desired
+from guesthouse.decide.observed import Desired, Observed, ProcessSeen
+from guesthouse.host.local import open_host
+from guesthouse.host.snapshots.folder import SnapshotFolder
 from guesthouse.model.machine import Bus, Power
 from guesthouse.model.resources import Disk, Held, Snapshot, SnapshotState
 
+_COUNT = "i=0; while :; do i=$((i+1)); echo $i >/run/count.new; mv /run/count.new /run/count; sleep 0.02; done"
 # What `disk` finds a block device by: its serial number, wherever its bus shows it.
 _FIND = """while true; do for path in /sys/class/block/*; do
 if grep -qs {serial} $path/serial || grep -qs {serial} $path/device/vpd_pg80; then echo /dev/${{path##*/}}; exit; fi
@@ -161,3 +167,46 @@ class Timeline:
     def layers(self, disk: Disk) -> set[str]:
         """The names of the files of a disk."""
         return {path.name.removeprefix(f"{disk.id}.") for path in self.guest.house.disks.glob(f"{disk.id}.*")}
+
+
+@asynccontextmanager
+async def a_timeline(shelf: Shelf, *disks: tuple[Disk, Bus], **spec: Any) -> AsyncIterator[Timeline]:
+    """A configured machine with these disks, in which a program counts."""
+    async with open_host(shelf.house) as host, configured(shelf, host, shelf.fork(disks=disks, **spec)) as guest:
+        line = Timeline(guest)
+        await start_counting(line)
+        yield line
+
+
+async def start_counting(line: Timeline) -> None:
+    await line.shell(f"setsid sh -c '{_COUNT}' >/dev/null 2>&1 </dev/null & until cat /run/count; do :; done")
+
+
+async def observe(line: Timeline) -> Observed:
+    return await line.guest.host.machines.observe(line.guest.desired)
+
+
+async def process_of(line: Timeline) -> ProcessSeen:
+    observed = await observe(line)
+    assert observed.process is not None
+    return observed.process
+
+
+async def count(line: Timeline) -> int:
+    return int(await line.shell("cat /run/count"))
+
+
+async def counts(line: Timeline) -> None:
+    """The program in the guest goes on."""
+    before = await count(line)
+    await line.shell(f"until [ $(cat /run/count) -gt {before} ]; do :; done")
+
+
+def folder(line: Timeline, snapshot: Snapshot) -> SnapshotFolder:
+    return SnapshotFolder(line.guest.house.snapshots / snapshot.id)
+
+
+def leftovers(line: Timeline) -> list[str]:
+    house, machine = line.guest.house, folder_of(line.guest.house, line.guest.desired)
+    found = [*house.disks.glob("*.partial"), *house.snapshots.glob(".*"), *machine.path.glob("snapshotting*")]
+    return [path.name for path in found]
