@@ -18,7 +18,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import LRUCache
 
 from guesthouse.model.errors import Invalid
 from guesthouse.store import failures
@@ -39,6 +41,34 @@ _CONNECT_TIMEOUT_S, _COMMAND_TIMEOUT_S, _IDLE_TIMEOUT_S = 10, 20, 30
 _LOCK = 0x6775657374686F75
 CHANNEL = "guesthouse"
 _WAL = "PRAGMA journal_mode=WAL"
+
+
+class Compiled(MutableMapping[Any, Any]):
+    """SQL that was compiled, for all engines that speak with one driver: each would do it again for itself.
+
+    SQLAlchemy asks by a tuple that begins with the engine's own dialect; those of one driver are alike.
+    """
+
+    def __init__(self) -> None:
+        self._known: MutableMapping[Any, Any] = LRUCache(1000)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._known[key[1:]]
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        self._known[key[1:]] = compiled
+
+    def __delitem__(self, key: Any) -> None:
+        del self._known[key[1:]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+_COMPILED: Mapping[str, Compiled] = defaultdict(Compiled)
 
 
 @dataclass(frozen=True)
@@ -155,6 +185,7 @@ class Place:
 
     def _engine(self, side: Side, **pool: Any) -> AsyncEngine:
         engine = create_async_engine(self.url, **side.options, **pool)
+        engine.sync_engine.update_execution_options(compiled_cache=_COMPILED[self.database.driver])
 
         def connected(connection: Any, _record: Any) -> None:
             cursor = connection.cursor()
