@@ -19,9 +19,9 @@ import boto3
 import pytest
 from libcloud.compute.base import NodeImage
 from libcloud.compute.drivers.ec2 import EC2NodeDriver
+from libcloud.compute.types import NodeState
 from tests.doors.ec2.conftest import Client, Cloud
 
-from guesthouse.doors.ec2.table import services
 from guesthouse.engine import network_intents
 from guesthouse.formats.cloudids import ec2_id
 
@@ -99,21 +99,12 @@ def commands(text: str) -> list[str]:
     return [line for line in text.replace("\\\n", "").splitlines() if line]
 
 
-def action_of(command: str) -> str:
-    """The operation of a command: ``RunInstances``."""
-    return "".join(word.capitalize() for word in command.split()[2].split("-"))
-
-
 async def test_the_life_that_guides_tell(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "cloud-init.yaml").write_text(USER_DATA)
-    supported = services()["ec2"].rows
     for command in commands(LIFE):
         code, out, err = await run(tmp_path, environment, "sh", "-c", command)
-        if "ec2 wait" not in command and action_of(command) not in supported:
-            assert code and "(UnsupportedOperation)" in err, command
-            continue
         assert (code, err) == (0, ""), command
-        if action_of(command) == "RunInstances":
+        if "run-instances" in command:
             environment["INSTANCE"] = json.loads(out)["Instances"][0]["InstanceId"]
         if _TABLE in command:
             row = f"{environment['INSTANCE']}.*running"
@@ -181,10 +172,18 @@ def with_libcloud(environment: dict[str, str], signature: str) -> None:
     assert driver.list_nodes() == []
     assert [key.name for key in driver.list_key_pairs()] == ["my-key"]
     (size,) = [size for size in driver.list_sizes() if size.id == "t3.micro"]
-    node = driver.create_node(
-        name="web", size=size, image=NodeImage(environment["IMAGE"], "micro", driver), ex_keyname="my-key"
-    )
+    (subnet,) = driver.ex_list_subnets()
+    image = NodeImage(environment["IMAGE"], "micro", driver)
+    node = driver.create_node(name="web", size=size, image=image, ex_keyname="my-key", ex_subnet=subnet)
     assert (node.name, node.extra["instance_type"], node.extra["key_name"]) == ("web", "t3.micro", "my-key")
+    node, addresses = driver.wait_until_running([node], wait_period=0.05, ssh_interface="private_ips")[0]
+    (listed,) = driver.list_nodes()
+    assert (listed.id, listed.state, listed.private_ips) == (node.id, NodeState.RUNNING, addresses)
+    assert (listed.name, listed.extra["key_name"], listed.extra["subnet_id"]) == ("web", "my-key", subnet.id)
+    assert [found.id for found in driver.list_nodes(ex_filters={"tag:Name": "w*"})] == [node.id]
+    assert driver.stop_node(node)
+    assert driver.start_node(node)
+    assert driver.reboot_node(node)
     assert driver.ex_create_tags(node, {"stage": "test"})
     assert driver.ex_describe_tags(node) == {"Name": "web", "stage": "test"}
     assert driver.ex_delete_tags(node, {"stage": "test"})
@@ -196,30 +195,56 @@ PLAY = """
 - hosts: localhost
   connection: local
   gather_facts: false
+  vars:
+    web:
+      name: web
+      image_id: "{{ lookup('env', 'IMAGE') }}"
+      instance_type: t3.micro
+      key_name: deploy
+      vpc_subnet_id: "{{ lookup('env', 'SUBNET') }}"
+      security_groups: ["{{ lookup('env', 'GROUP') }}"]
+      tags: {stage: test}
+      user_data: "#cloud-config"
+      volumes: [{device_name: /dev/sdf, ebs: {volume_size: 1, delete_on_termination: true}}]
+      metadata_options: {http_endpoint: enabled, http_tokens: required}
+      wait_timeout: 60
+  module_defaults:
+    amazon.aws.ec2_instance: "{{ web }}"
   tasks:
     - amazon.aws.ec2_key: {name: deploy, key_type: ed25519, tags: {team: web}}
       register: key
     - amazon.aws.ec2_key: {name: deploy, key_type: ed25519, tags: {team: web}}
-      register: again
-    - amazon.aws.ec2_tag: {resource: "{{ lookup('env', 'IMAGE') }}", tags: {stage: test}}
-    - amazon.aws.ec2_instance_info: {filters: {"tag:Name": web}}
+      register: key_again
+    - amazon.aws.ec2_instance: {state: running}
+      register: made
+    - amazon.aws.ec2_instance: {state: running}
+      register: made_again
+    - amazon.aws.ec2_instance: {state: stopped}
+      register: stopped
+    - amazon.aws.ec2_instance: {state: started, tags: {stage: live}, purge_tags: true}
+      register: started
+    - amazon.aws.ec2_tag: {resource: "{{ made.instance_ids[0] }}", tags: {owner: me}}
+    - amazon.aws.ec2_instance_info: {filters: {"tag:Name": web, instance-state-name: running}}
       register: info
-    - amazon.aws.ec2_instance: {instance_ids: ["{{ lookup('env', 'INSTANCE') }}"], state: absent, wait: false}
+    - amazon.aws.ec2_instance: {name: web, state: absent}
       register: gone
+    - amazon.aws.ec2_instance: {name: web, state: absent}
+      register: gone_again
     - amazon.aws.ec2_key: {name: my-key, state: absent}
     - assert:
         that:
-          - key is changed
-          - again is not changed
-          - info.instances[0].instance_id == lookup('env', 'INSTANCE')
-          - gone.terminate_success == [lookup('env', 'INSTANCE')]
+          - key is changed and key_again is not changed
+          - made is changed and made_again is not changed
+          - made.instances[0].private_ip_address is defined
+          - stopped is changed and started is changed
+          - info.instances[0].instance_id == made.instance_ids[0]
+          - "info.instances[0].tags == {'Name': 'web', 'stage': 'live', 'owner': 'me'}"
+          - gone.terminate_success == made.instance_ids
+          - gone_again is not changed
 """
 
 
 async def test_ansible(tmp_path: Path, client: Client, environment: dict[str, str]) -> None:
-    tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "web"}]}]
-    made = await client("run_instances", ImageId=environment["IMAGE"], MinCount=1, MaxCount=1, TagSpecifications=tags)
-    environment["INSTANCE"] = made["Instances"][0]["InstanceId"]
     environment |= {"ANSIBLE_HOME": str(tmp_path), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
     (tmp_path / "play.yml").write_text(PLAY)
     code, out, err = await run(tmp_path, environment, "ansible-playbook", "-i", "localhost,", "play.yml")
@@ -228,5 +253,4 @@ async def test_ansible(tmp_path: Path, client: Client, environment: dict[str, st
     assert [(pair["KeyName"], pair["Tags"]) for pair in pairs["KeyPairs"]] == [
         ("deploy", [{"Key": "team", "Value": "web"}])
     ]
-    tagged = await client("describe_tags", Filters=[{"Name": "resource-type", "Values": ["image"]}])
-    assert [tag["ResourceId"] for tag in tagged["Tags"]] == [environment["IMAGE"]]
+    assert (await client("describe_volumes"))["Volumes"] == []
