@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.machines import FakeMachines
 
+from guesthouse.formats.pictures import Picture
 from guesthouse.host.dialling import Target, connected
 from guesthouse.model.errors import GuesthouseError, NotFound
 from guesthouse.model.network import Network, NetworkWanted
@@ -80,6 +81,9 @@ class FakeGuests:
 
     async def log(self, machine: str, last_bytes: int, *, qemu: bool = False) -> bytes:
         return (b"qemu: all is well\n" if qemu else b"login: \xff\n")[-last_bytes:]
+
+    async def screenshot(self, machine: str) -> Picture:
+        return Picture(2, 1, b"\xff\x00\x00\x00\x00\xff")
 
 
 class FakeStreams:

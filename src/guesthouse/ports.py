@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
+from guesthouse.formats.pictures import Picture
 from guesthouse.model.dialect import AccessKey, DoorRecord, Tag
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.network import Elastic, Group, Network, NetworkWanted, Pool, Port, Subnet
@@ -194,6 +195,9 @@ class Guests(Protocol):
 
     async def log(self, machine: str, last_bytes: int, *, qemu: bool = False) -> bytes:
         """The end of what the machine wrote to its console, over restarts; with `qemu`, of QEMU's own words."""
+
+    async def screenshot(self, machine: str) -> Picture:
+        """What the machine's screen shows now."""
 
 
 class Stream(Protocol):

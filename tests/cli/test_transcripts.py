@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Guest
@@ -15,7 +16,10 @@ from guesthouse.engine.kinds import BY_ITSELF
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-async def test_what_a_person_sees(name: str, guest: Guest, golden: Golden) -> None:
+async def test_what_a_person_sees(
+    name: str, guest: Guest, golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     shown = []
     for written in TRANSCRIPTS[name]:
         line, _, stdin = written.removeprefix("!").partition(" < ")

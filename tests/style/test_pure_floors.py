@@ -22,7 +22,7 @@ ALLOWED = frozenset(
     "enum fnmatch functools gzip hashlib heapq hmac io ipaddress itertools json lzma math operator pathlib posixpath "
     "random re shlex stat string struct sys tarfile textwrap types typing unicodedata urllib uuid xml zlib".split()
 )
-LIBRARIES = frozenset({"guesthouse", "msgspec", "yaml", "pycdlib", "cryptography"})
+LIBRARIES = frozenset({"guesthouse", "msgspec", "yaml", "pycdlib", "cryptography", "PIL"})
 # Parts of allowed modules that reach outside.
 REFUSED_IMPORTS = frozenset({"urllib.request", "random.SystemRandom", "uuid.uuid1", "uuid.uuid4", "tarfile.open"})
 REFUSED_CALLS = frozenset(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import os
 import shlex
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.host.nets import on_a_host
 from tests.patience import PATIENCE_S
 from tests.vm.houses import Daemon, a_daemon, guest
@@ -23,6 +26,7 @@ from guesthouse.model.house import House
 pytestmark = pytest.mark.vm
 RUNS = "#cloud-config\nruncmd: [[sh, -c, 'echo ran >>/var/ran']]\n"
 TAGS = "ResourceType=instance,Tags=[{Key=Name,Value=my-web-server}]"
+TEXT_SCREEN = (720, 400)
 MAPPINGS = "DeviceName=/dev/sdf,Ebs={VolumeSize=1}"
 
 
@@ -83,7 +87,7 @@ def test_instances_as_people_type_them(tmp_path: Path, micro_image: BuiltImage) 
             machine = next(each for each in (await daemon.ask("GET", "/machines"))["items"])["id"]
             await daemon.reach(machine, "configured")
             await _see_it_run(house, aws, id)
-            await _change_its_type(daemon, aws, id, machine)
+            await _change_its_type(house, daemon, aws, id, machine)
             await _end_it_from_within(house, daemon, aws, id, machine)
 
     on_a_host(tmp_path, look)
@@ -128,15 +132,20 @@ async def _see_it_run(house: House, aws: Aws, id: str) -> None:
     assert "OperationNotPermitted" in refused
 
 
-async def _change_its_type(daemon: Daemon, aws: Aws, id: str, machine: str) -> None:
+async def _change_its_type(house: House, daemon: Daemon, aws: Aws, id: str, machine: str) -> None:
     stopping = await aws(f"stop-instances --instance-ids {id}")
     assert stopping["StoppingInstances"][0]["PreviousState"]["Name"] == "running"
     await settled(daemon)
     await aws.said(f"ec2 wait instance-stopped --instance-ids {id}")
     await aws.said(f"ec2 modify-instance-attribute --instance-id {id} --instance-type Value=t3.micro")
+    await guest(house, "set", machine, "--screen")
     await aws(f"start-instances --instance-ids {id}")
     running = await daemon.reach(machine, "configured")
     assert (running["spec"]["type"], running["memory_mib"]) == ("t3.micro", 1024)
+    shown = await aws(f"get-console-screenshot --instance-id {id}")
+    with Image.open(io.BytesIO(base64.b64decode(shown["ImageData"]))) as seen:
+        assert (seen.format, seen.size) == ("JPEG", TEXT_SCREEN)
+        assert len(seen.getcolors(1 << 20) or ()) > 1
 
 
 async def _end_it_from_within(house: House, daemon: Daemon, aws: Aws, id: str, machine: str) -> None:

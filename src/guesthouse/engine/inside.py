@@ -14,6 +14,7 @@ from guesthouse.engine.intents import Asker
 from guesthouse.engine.progress import Changes
 from guesthouse.engine.resolve import find
 from guesthouse.engine.ways import SSH, Way, way_to
+from guesthouse.formats.pictures import Picture
 from guesthouse.model.errors import Conflict
 from guesthouse.model.machine import Machine, Power
 from guesthouse.model.resources import Image, Role
@@ -143,14 +144,12 @@ class Inside:
 
     async def screen(self, asker: Asker, ref: str) -> str:
         """The unix socket at which the machine's screen speaks VNC."""
-        machine = await self._running(asker, ref)
-        if not machine.status.screen:
-            raise Conflict(
-                f"machine {machine.name} has no screen",
-                subject=f"machine {machine.name}",
-                hint=f"`guest set {machine.name} --screen` gives it one at its next start",
-            )
-        return machine.status.screen
+        return (await self._with_screen(asker, ref)).status.screen
+
+    async def screenshot(self, asker: Asker, ref: str) -> Picture:
+        """What the machine's screen shows now."""
+        machine = await self._with_screen(asker, ref)
+        return await self.guests.screenshot(machine.id)
 
     async def _machine(self, asker: Asker, ref: str) -> Machine:
         check_role(asker, Role.OPERATOR)
@@ -166,6 +165,17 @@ class Inside:
                 field="state",
                 value=machine.state.value,
                 hint=f"`guest start {machine.name}` starts it",
+            )
+        return machine
+
+    async def _with_screen(self, asker: Asker, ref: str) -> Machine:
+        machine = await self._running(asker, ref)
+        if not machine.status.screen:
+            raise Conflict(
+                f"machine {machine.name} has no screen",
+                subject=f"machine {machine.name}",
+                field="screen",
+                hint=f"`guest set {machine.name} --screen` gives it one at its next start",
             )
         return machine
 

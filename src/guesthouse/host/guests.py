@@ -7,10 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
+from guesthouse.formats.pictures import Picture
 from guesthouse.host import agent
 from guesthouse.host.agent import Agent
 from guesthouse.host.console import Consoles
 from guesthouse.host.durable import read_end
+from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.model.errors import Conflict
 from guesthouse.ports import Console, GuestCommand, GuestResult
@@ -39,6 +41,10 @@ class LocalGuests:
         folder = self._runs.folder(machine)
         return read_end(folder.qemu_log if qemu else folder.console_log, last_bytes)
 
+    async def screenshot(self, machine: str) -> Picture:
+        """What the machine's screen shows now; raises `Conflict` where it does not run."""
+        return await (await _running(self._runs, machine)).screen.picture()
+
 
 class LocalGuestFiles:
     """Implements `ports.GuestFiles`."""
@@ -63,9 +69,7 @@ async def listening_agent(runs: Runs, machine: str) -> Agent:
 
     That is told at once, but for a guest that reports: its image has an agent, which may come a little later.
     """
-    run = await runs.find(machine)
-    if run is None:
-        raise Conflict("the machine does not run", subject=f"machine {machine}", hint="start it first")
+    run = await _running(runs, machine)
     if run.stages.reports:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_AGENT_COMES_S):
@@ -77,3 +81,10 @@ async def listening_agent(runs: Runs, machine: str) -> Agent:
             hint="it comes with the package qemu-guest-agent; `guest console` shows how far the guest is",
         )
     return run.agent
+
+
+async def _running(runs: Runs, machine: str) -> Run:
+    run = await runs.find(machine)
+    if run is None:
+        raise Conflict("the machine does not run", subject=f"machine {machine}", hint="start it first")
+    return run

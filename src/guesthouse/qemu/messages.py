@@ -22,6 +22,11 @@ MACHINES = Command("query-machines")
 BALLOON = Command("query-balloon")
 
 
+def screendump(fdset: int) -> Command:
+    """Write what the screen shows, as PPM, to the file that is lent as this set."""
+    return Command("screendump", {"filename": f"/dev/fdset/{fdset}", "format": "ppm"})
+
+
 def types(of: str = "device") -> Command:
     """List the types that are not abstract and derive from `of`."""
     return Command("qom-list-types", {"implements": of, "abstract": False})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
 from tests.doors.ec2.conftest import Client, Cloud
 from tests.doors.ec2.test_launches import ONE, run, the_machine
 
-from guesthouse.engine import network_intents
+from guesthouse.engine import intents, network_intents
 from guesthouse.formats.cloudids import ec2_id
 
 
@@ -157,6 +158,21 @@ async def test_the_console(client: Client, image: str) -> None:
     assert told["Output"] == "login: \ufffd\n"
 
 
+async def test_the_screen(client: Client, cloud: Cloud, image: str) -> None:
+    id = (await run(client, image))["InstanceId"]
+    await client.until("running", id)
+    code, message = await client.refused("get_console_screenshot", InstanceId=id)
+    assert (code, "--screen" in message) == ("UnsupportedOperation", True)
+    (machine,) = await cloud.engine.views.machines(cloud.asker)
+    await cloud.done(intents.Change(machine=machine.id, screen=True))
+    await cloud.done(intents.Restart(machine=machine.id))
+    told = await client("get_console_screenshot", InstanceId=id)
+    assert (told["InstanceId"], base64.b64decode(told["ImageData"])[:3]) == (id, b"\xff\xd8\xff")
+    await client("stop_instances", InstanceIds=[id])
+    await client.until("stopped", id)
+    assert (await client.refused("get_console_screenshot", InstanceId=id))[0] == "IncorrectInstanceState"
+
+
 async def test_what_a_stranger_has_is_not_there(client: Client, cloud: Cloud, image: str) -> None:
     id = (await run(client, image))["InstanceId"]
     stranger = await cloud.client(asker=await cloud.project("shop"))
@@ -165,6 +181,7 @@ async def test_what_a_stranger_has_is_not_there(client: Client, cloud: Cloud, im
         ("modify_instance_attribute", {"DisableApiTermination": {"Value": True}}),
         ("modify_instance_metadata_options", {"HttpTokens": "optional"}),
         ("get_console_output", {}),
+        ("get_console_screenshot", {}),
         ("get_launch_template_data", {}),
     ):
         assert (await stranger.refused(operation, InstanceId=id, **said))[0] == "InvalidInstanceID.NotFound"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from PIL import Image
 from tests.doors.native.conftest import Open, done, furnish
 
 FILES = "/machines/web/files"
@@ -78,6 +80,18 @@ async def test_the_screen_is_where_the_host_says(client: httpx.AsyncClient) -> N
     await done(client, await client.patch("/machines/web", json={"screen": True}))
     await done(client, await client.post("/machines/web/restart"))
     assert (await client.get("/machines/web/screen")).json() == {"path": f"/fake/{machine['id']}/screen"}
+
+
+async def test_what_the_screen_shows_is_a_picture(client: httpx.AsyncClient) -> None:
+    await furnish(client)
+    refused = await client.get("/machines/web/screenshot")
+    assert (refused.status_code, refused.json()["error"]["field"]) == (409, "screen")
+    await done(client, await client.patch("/machines/web", json={"screen": True}))
+    await done(client, await client.post("/machines/web/restart"))
+    shown = await client.get("/machines/web/screenshot")
+    assert shown.headers["Content-Type"] == "image/png"
+    with Image.open(io.BytesIO(shown.content)) as seen:
+        assert (seen.size, seen.tobytes()) == ((2, 1), b"\xff\x00\x00\x00\x00\xff")
 
 
 async def test_what_is_not_running_has_no_inside(client: httpx.AsyncClient) -> None:

@@ -3,7 +3,7 @@
 Rules
 -----
 1. Exactly one side is in a guest: ``MACHINE:/absolute/path``. ``-`` is standard input or output.
-2. A file that comes out is written beside its place and put there when it is whole.
+2. A file that comes out is in its place when it is whole, not before.
 3. A folder goes through a tar file in the guest's /tmp, which is removed in any case. What comes out of a guest is
    hostile: GNU tar refuses names that lead out of the target, and we take no owners and no modes above ours.
 """
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, NamedTuple
 
+from guesthouse.cli.commands import files
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.rows import Command, Values
@@ -92,23 +93,7 @@ def _put_file(context: Context, source: str, target: Side) -> None:
 
 def _get_file(context: Context, source: Side, target: str) -> None:
     pieces = context.door.read(_files(source.machine), {"path": source.path})
-    if target == "-":
-        for piece in pieces:
-            context.terminal.write_bytes(piece)
-        return
-    here = Path(target)
-    if here.is_dir() or target.endswith("/"):
-        here /= PurePosixPath(source.path).name
-    beside = here.with_name(f".{here.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as stream:
-            for piece in pieces:
-                stream.write(piece)
-        beside.replace(here)
-    except OSError as error:
-        raise Invalid(f"{here}: {(error.strerror or str(error)).lower()}", field="target", value=target) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    files.keep(context, pieces, target, PurePosixPath(source.path).name)
 
 
 def _put_folder(context: Context, source: str, target: Side) -> None:

@@ -124,4 +124,14 @@ ROWS = (
         about="Prints the unix socket on which it speaks VNC.",
         examples=("guest screen web",),
     ),
+    Command(
+        "screenshot",
+        "keep what a machine's screen shows, as PNG",
+        SECTION,
+        (MACHINE, Argument("target", "a file or a folder here; - is standard output", "FILE", complete="file")),
+        Request("GET", "/machines/{machine}/screenshot"),
+        run="screenshot:screenshot",
+        about="For machines with a screen: `guest launch --screen`, or `guest set --screen` and a restart.",
+        examples=("guest screenshot web now.png",),
+    ),
 )  # fmt: skip

@@ -48,6 +48,7 @@ USED_UP = {
 # By the field at fault, whatever it is about.
 FIELDS = {
     "protected": "OperationNotPermitted",
+    "screen": "UnsupportedOperation",
     "address": "InvalidIPAddress.InUse",
     "tags": "TagLimitExceeded",
 }

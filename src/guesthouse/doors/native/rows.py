@@ -56,6 +56,7 @@ class Content:
 
 OCTETS = Content("application/octet-stream", chunked=True)
 TEXT = Content("text/plain; charset=utf-8")
+PNG = Content("image/png")
 
 
 class CloudDoors(Protocol):

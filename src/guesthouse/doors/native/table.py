@@ -58,7 +58,7 @@ from guesthouse.doors.native.network_documents import (
     OfGroup,
     OfNetwork,
 )
-from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
+from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, PNG, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
 from guesthouse.engine import door_intents, intents, network_intents, nic_intents
 from guesthouse.engine.accept import Removed
 from guesthouse.model.dialect import AccessKey, OpenDoor
@@ -151,6 +151,8 @@ INSIDE = (
         FilePut, body=OCTETS, status=204, waits=True, **_INSIDE),
     see("GET", "/machines/{machine}/screen", views.screen, "Where the machine's screen is", ScreenDocument, OfMachine,
         local=True, **_INSIDE),
+    see("GET", "/machines/{machine}/screenshot", views.screenshot, "What the machine's screen shows now", PNG,
+        OfMachine, **_INSIDE),
     follow("/machines/{machine}/console", sessions.console, "The serial console: binary frames both ways", OfMachine,
         OCTETS, **_INSIDE),
     follow("/machines/{machine}/ports/{port}/stream", sessions.stream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from functools import cache
@@ -17,6 +18,7 @@ from guesthouse.doors.native import openapi as described
 from guesthouse.doors.native.rows import Call, NoParams
 from guesthouse.engine.intents import Apply, Intent
 from guesthouse.engine.views import MachineView
+from guesthouse.formats.pictures import png
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import MachineRow, Stage
 from guesthouse.model.resources import Disk, Event, Image, Key, OperationRow, Project, TemplateRow, Token
@@ -172,6 +174,11 @@ async def write_file(call: Call[d.FilePut]) -> None:
 
 async def screen(call: Call[d.OfMachine]) -> d.ScreenDocument:
     return d.ScreenDocument(path=await call.engine.inside.screen(call.asker, call.params.machine))
+
+
+async def screenshot(call: Call[d.OfMachine]) -> bytes:
+    picture = await call.engine.inside.screenshot(call.asker, call.params.machine)
+    return await asyncio.to_thread(png, picture)
 
 
 # --- disks, images, keys -------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class Monitor:
 
     def __init__(self, client: QMPClient) -> None:
         self._client = client
+        self._passing = asyncio.Lock()
 
     @property
     def greeting(self) -> dict[str, Any]:
@@ -65,8 +66,18 @@ class Monitor:
 
     async def give(self, descriptor: int, name: str) -> None:
         """Hand QEMU a descriptor, to be used under a name."""
-        self._client.send_fd_scm(descriptor)
-        await self.execute(Command("getfd", {"fdname": name}))
+        await self._pass(descriptor, Command("getfd", {"fdname": name}))
+
+    async def lend(self, descriptor: int) -> int:
+        """Hand QEMU a descriptor that it opens like a file; the number of the set in which it is."""
+        reply = await self._pass(descriptor, Command("add-fd"))
+        return int(reply["fdset-id"])
+
+    async def _pass(self, descriptor: int, command: Command) -> Any:
+        # One at a time: QEMU keeps the descriptor that came last, and would take it for another's.
+        async with self._passing:
+            self._client.send_fd_scm(descriptor)
+            return await self.execute(command)
 
     @contextlib.contextmanager
     def listen(self, *names: str) -> Iterator[Callable[[], Any]]:

@@ -15,6 +15,7 @@ from guesthouse.host.dialling import Target
 from guesthouse.host.machines.folder import Folder, Record
 from guesthouse.host.machines.process import Process
 from guesthouse.host.machines.qmp import Monitor
+from guesthouse.host.machines.screenshot import Screen
 from guesthouse.host.network_ports import LOOPBACK
 from guesthouse.host.probe import Looker, console_size, pauses, said_on_console
 from guesthouse.host.race import first_of
@@ -47,6 +48,7 @@ class Run:
         self.process = process
         self.monitor = monitor
         self.record = record
+        self.screen = Screen(monitor)
         self.agent = Agent(folder)
         self.agent_listens = asyncio.Event()
         self.stages = Stages(folder, record.started_at, tell)
@@ -97,6 +99,7 @@ class Run:
         finally:
             self.agent.close()
             await self.monitor.close()
+            self.screen.close()
             self.process.forget()
             self._tell()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.rows import Call
 from guesthouse.formats.cloudids import ec2_id
+from guesthouse.formats.pictures import jpeg
 
 CONSOLE_BYTES = 64 * 1024
 
@@ -23,3 +25,12 @@ async def console_output(call: Call) -> Mapping[str, Any]:
         "Timestamp": stock.at,
         "Output": base64.b64encode(said).decode() or None,
     }
+
+
+async def console_screenshot(call: Call) -> Mapping[str, Any]:
+    """What the instance's screen shows, as JPG."""
+    stock = await call.stock("machines")
+    machine = ids.one(stock.machines, "i", call["InstanceId"])
+    picture = await call.engine.inside.screenshot(call.asker, machine.id)
+    written = await asyncio.to_thread(jpeg, picture)
+    return {"InstanceId": ec2_id("i", machine.id), "ImageData": base64.b64encode(written).decode()}

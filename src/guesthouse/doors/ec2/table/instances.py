@@ -160,6 +160,8 @@ ROWS = (
         "HttpProtocolIpv6 InstanceMetadataTags"),
     Row("GetConsoleOutput", "Tell the end of what an instance wrote to its serial console, up to now",
         inside.console_output, takes="InstanceId Latest"),
+    Row("GetConsoleScreenshot", "Tell what the screen of an instance that has one shows now, as JPG",
+        inside.console_screenshot, takes="InstanceId", harmless={"WakeUp": False}),
     see("DescribeInstanceTypes", "List instance types, those too that this host cannot have", _TYPES),
     see("DescribeInstanceTypeOfferings", "List the instance types that this host can have", _OFFERINGS,
         takes="LocationType"),
