@@ -70,6 +70,11 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "!set web --keep data",
         "delete web --yes",
         "disk list",
+        "launch --name worker --spot --on-interruption stop",
+        "interrupt worker --notice 30m",
+        "!interrupt worker",
+        "stop worker",
+        "!interrupt worker --notice 2h",
     ],
     "forks": [
         "image build micro",

@@ -71,6 +71,7 @@ SCENES: dict[str, Scene] = {
     "machine.start": Scene((launch(), intents.Stop(machine="web", force=True)), intents.Start(machine="web")),
     "machine.stop": Scene((launch(),), intents.Stop(machine="web")),
     "machine.restart": Scene((launch(),), intents.Restart(machine="web")),
+    "machine.interrupt": Scene((launch(spot=True),), intents.Interrupt(machine="web", notice_s=3600)),
     "machine.pause": Scene((launch(),), intents.Pause(machine="web")),
     "machine.resume": Scene((launch(), intents.Pause(machine="web")), intents.Resume(machine="web")),
     "machine.rename": Scene((launch(),), intents.Rename(machine="web", name="www")),

@@ -39,6 +39,9 @@ async def test_a_machine_is_told_its_type(store: SqlStore) -> None:
         await do(street.engine, street.asker, intents.Launch(spec=spec))
         asked = await told(street, back)
         assert (asked.type, asked.spot, asked.vcpus, asked.memory_mib) == ("t3.nano", True, 2, 512)
+        assert (asked.interrupted_at, asked.stopped) == (0.0, False)
+        await do(street.engine, street.asker, intents.Interrupt(machine="web", notice_s=3600))
+        assert (await told(street, back)).interrupted_at > 0
 
 
 async def test_a_machine_without_a_seed_disk(store: SqlStore) -> None:

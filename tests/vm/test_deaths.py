@@ -26,6 +26,7 @@ pytestmark = pytest.mark.vm
 
 SPEC = {"name": "{m}", "memory_mib": 128, "disks": [{"name": "own", "size_mib": 16}]}
 LAUNCH: Request = ("POST", "/machines", {"spec": SPEC})
+SPOT: Request = ("POST", "/machines", {"spec": {"name": "{m}", "memory_mib": 128, "spot": True}})
 STOPPED: Request = ("POST", "/machines/{m}/stop", {"force": True})
 DISK: Request = ("POST", "/disks", {"name": "{d}", "size_mib": 16})
 ATTACH: Request = ("POST", "/disks/{d}/attach", {"machine": "{m}"})
@@ -59,6 +60,7 @@ SCENES: dict[str, Scene] = {
     "machine.start": Scene((LAUNCH, STOPPED), ("POST", "/machines/{m}/start", {})),
     "machine.stop": Scene((LAUNCH,), ("POST", "/machines/{m}/stop", {"timeout_s": 30}), booted=True),
     "machine.restart": Scene((LAUNCH,), ("POST", "/machines/{m}/restart", {"force": True})),
+    "machine.interrupt": Scene((SPOT,), ("POST", "/machines/{m}/interrupt", {"notice_s": 3600})),
     "machine.pause": Scene((LAUNCH,), ("POST", "/machines/{m}/pause", {})),
     "machine.resume": Scene((LAUNCH, ("POST", "/machines/{m}/pause", {})), ("POST", "/machines/{m}/resume", {})),
     "machine.rename": Scene(
@@ -102,8 +104,8 @@ SCENES: dict[str, Scene] = {
     "network.change": Scene((NETWORK,), ("PATCH", "/networks/{n}", {"ipv6": False}), after=(NO_NETWORK,)),
     "network.delete": Scene((NETWORK,), NO_NETWORK, after=()),
 }
-# A rename touches no host: there is no step to die at.
-NO_STEPS = {"machine.rename"}
+# A rename touches no host, nor does an interruption that is told: there is no step to die at.
+NO_STEPS = {"machine.rename", "machine.interrupt"}
 # Nobody asks for a merge; that of a snapshot's deletion is one. Nor for memory to be settled (`test_snapshots`). One
 # that is being taken is undone by a death in the middle of it (there, too). What is prepared has to boot
 # (`test_preparing`).

@@ -105,6 +105,7 @@ async def _launch(house: House, daemon: Daemon, aws: Aws) -> str:
         f"run-instances --image-id {image} --instance-type t3.nano --key-name my-key --security-group-ids {group}"
         f" --subnet-id {subnet} --tag-specifications '{TAGS}' --user-data file://cloud-init.yaml"
         f" --block-device-mappings '{MAPPINGS}' --disable-api-termination --metadata-options HttpTokens=optional"
+        " --instance-market-options MarketType=spot"
     )
     (instance,) = made["Instances"]
     assert (instance["State"]["Name"], instance["KeyName"], instance["SubnetId"]) == ("pending", "my-key", subnet)
@@ -128,6 +129,11 @@ async def _see_it_run(house: House, aws: Aws, id: str) -> None:
         "cd /tmp; for name in id type; do wget -qO- http://169.254.169.254/latest/meta-data/instance-$name; echo; done"
     )
     assert (await guest(house, "exec", "my-web-server", "--", "sh", "-c", told)).split() == [id, "t3.nano"]
+    await guest(house, "interrupt", "my-web-server", "--notice", "30m")
+    told = "wget -qO- http://169.254.169.254/latest/meta-data/spot/instance-action"
+    assert json.loads(await guest(house, "exec", "my-web-server", "--", "sh", "-c", told))["action"] == "terminate"
+    (asked,) = (await aws("describe-spot-instance-requests"))["SpotInstanceRequests"]
+    assert (asked["InstanceId"], asked["Status"]["Code"]) == (id, "marked-for-termination")
     refused = await aws.said(f"ec2 terminate-instances --instance-ids {id}", code=255)
     assert "OperationNotPermitted" in refused
 

@@ -35,6 +35,7 @@ def hardware(spec: MachineSpec) -> MachineSpec:
         labels={},
         autostart=False,
         spot=False,
+        on_interruption=OnShutdown.DELETE,
         protected=False,
         on_shutdown=OnShutdown.STOP,
         type="",

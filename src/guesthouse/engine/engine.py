@@ -24,6 +24,7 @@ from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
+from guesthouse.engine.interruptions import Interruptions
 from guesthouse.engine.network_views import NetworkViews
 from guesthouse.engine.networks import Networks, make_default_network
 from guesthouse.engine.owners import Owners, Wakes
@@ -99,11 +100,13 @@ async def open_engine(
             networks.look(network)
         for subject in unfinished:
             owners.wake(subject)
+        interruptions = Interruptions(store, accept, board.changes, identity.host)
         fresh = Freshness(store, host.templates, random, identity.host, owners.wake)
         background = (
             tasks.create_task(_follow(host.machines, owners), name="follow machines"),
             tasks.create_task(networks.follow(), name="follow networks"),
             tasks.create_task(keep_short(store), name="forget old operations"),
+            tasks.create_task(interruptions.keep(), name="end the interrupted"),
             tasks.create_task(fresh.keep(), name="look after templates"),
         )
         try:

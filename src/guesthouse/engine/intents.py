@@ -78,6 +78,19 @@ class Stop(Intent, frozen=True, kw_only=True):
     force: bool = False
 
 
+class Interrupt(Intent, frozen=True, kw_only=True):
+    """End a spot machine to give its place away: its guest is told, `notice_s` later it is deleted or stopped."""
+
+    machine: str
+    notice_s: int = 120
+
+
+class EndInterrupted(Intent, frozen=True, kw_only=True):
+    """End a machine whose notice is over."""
+
+    machine: str
+
+
 class Restart(Intent, frozen=True, kw_only=True):
     machine: str
     timeout_s: int = 60

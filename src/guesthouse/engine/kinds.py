@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
         Kind("machine.start", "starting", Undo.RESTORE),
         Kind("machine.stop", "stopping", Undo.NOTHING),
         Kind("machine.restart", "restarting", Undo.RESTORE),
+        Kind("machine.interrupt", "interrupting", Undo.NOTHING),
         Kind("machine.pause", "pausing", Undo.RESTORE),
         Kind("machine.resume", "resuming", Undo.RESTORE),
         Kind("machine.rename", "renaming", Undo.RESTORE),

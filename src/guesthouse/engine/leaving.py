@@ -12,6 +12,9 @@ from guesthouse.model.machine import Deleting, Machine
 from guesthouse.model.resources import Disk, DiskState, Operation
 from guesthouse.ports import Transaction
 
+INTERRUPTED = "interrupted"
+"""In the context of what deletes a machine: nobody asked for that but its interruption."""
+
 
 async def leave_places(tx: Transaction, machine: Machine, observed: Observed | None) -> list[str]:
     """Give up the places of NICs that neither the description nor the guest has; all where the machine is gone.
@@ -80,7 +83,8 @@ async def _forget_disk(tx: Transaction, disk: Disk) -> None:
 async def end_records(tx: Transaction, subject: str, operation: Operation | None) -> None:
     """Note when something went, where a door keeps something of it: clouds show what has ended for a while.
 
-    Where it went since its making failed, the record has that error; `by_itself` where nobody asked for its end.
+    Where it went since its making failed, the record has that error; `by_itself` where nobody asked for its end,
+    `interrupted` where its place was given away.
     """
     for record in await tx.door_records.select(subject=subject):
         more: dict[str, Any] = {}
@@ -88,4 +92,6 @@ async def end_records(tx: Transaction, subject: str, operation: Operation | None
             more = {"error": operation.error}
         elif operation is None or operation.kind in BY_ITSELF.values():
             more = {"by_itself": True}
+        elif operation.context.get(INTERRUPTED):
+            more = {INTERRUPTED: True}
         await tx.door_records.update(record.id, {}, gone_at=await tx.now(), document={**record.document, **more})

@@ -26,7 +26,8 @@ def end_of(operation_id: str) -> str:
 
 
 class Changes:
-    """A bell per subject (an operation's or a machine's id, `end_of` an operation), and one for everything."""
+    """A bell per subject (an operation's or a machine's id, `end_of` an operation), one per kind of operations that are
+    accepted, and one for everything."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from guesthouse.catalog import places as catalog
 from guesthouse.engine.wanted import domain_of
-from guesthouse.model.machine import Bus, Machine
+from guesthouse.model.machine import Bus, Machine, OnShutdown
 from guesthouse.model.metadata import Asked, AskedDisk, AskedGroup, AskedKey, AskedNic
 from guesthouse.model.network import Network, Port
 from guesthouse.ports import Changes, HouseKeys, Store, Transaction
@@ -65,6 +65,8 @@ async def _asked(tx: Transaction, machine: Machine, own: AskedKey) -> Asked:
         image_name=image.name if image else "",
         type=spec.type,
         spot=spec.spot,
+        interrupted_at=machine.interrupted_at,
+        stopped=spec.on_interruption is OnShutdown.STOP,
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         architecture=image.architecture if image else "x86_64",

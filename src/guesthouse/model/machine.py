@@ -102,7 +102,7 @@ class Datasource(StrEnum):
 
 
 class OnShutdown(StrEnum):
-    """What becomes of a machine whose guest powers itself off."""
+    """What becomes of a machine whose guest powers itself off, or that is interrupted."""
 
     STOP = "stop"
     DELETE = "delete"
@@ -161,8 +161,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A machine as a person describes it.
 
     `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
-    does for it, whatever its `datasource` is. A `spot` one was asked for as a cloud's spot instance, and
-    the metadata service tells it so; nobody interrupts it. A `protected` one cannot be deleted until it is so no more;
+    does for it, whatever its `datasource` is. A `spot` one may be interrupted, after a notice, which ends it as
+    `on_interruption` says. A `protected` one cannot be deleted until it is so no more;
     its guest can still end it, where `on_shutdown` has it deleted then.
     """
 
@@ -186,6 +186,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ssh_keys: tuple[str, ...] = ()
     autostart: bool = False
     spot: bool = False
+    on_interruption: OnShutdown = OnShutdown.DELETE
     protected: bool = False
     on_shutdown: OnShutdown = OnShutdown.STOP
     labels: dict[str, str] = {}
@@ -236,7 +237,10 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
-    """The scalar columns of a machine: all that a list shows. `address` is its first on a network."""
+    """The scalar columns of a machine: all that a list shows. `address` is its first on a network.
+
+    `interrupted_at` is when it is ended to give its place away, or was; 0 where it is not.
+    """
 
     id: str
     project: str
@@ -257,6 +261,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     restore: str = ""
     restore_epoch: int = 0
     stop_timeout_s: int = 60
+    interrupted_at: float = 0.0
     deleting: Deleting = Deleting.NO
     state: State = State.CREATING
     stage: Stage = Stage.NONE

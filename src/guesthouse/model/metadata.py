@@ -87,7 +87,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     `machine`, `project`, `image` and `operation` (what launched it) are ids. `type` is a cloud's name of its size,
     empty where it was launched by vCPUs and memory. `login` is the user for whom the keys are, `domain` where its name
-    is in DNS. `launched_at` is in seconds since the epoch.
+    is in DNS. `launched_at` is in seconds since the epoch, as is `interrupted_at`: when it is ended to give its place
+    away, 0 where it is not. It is only `stopped` then, or deleted.
     """
 
     machine: str
@@ -100,6 +101,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""
     type: str = ""
     spot: bool = False
+    interrupted_at: float = 0.0
+    stopped: bool = False
     vcpus: int = 1
     memory_mib: int = 512
     architecture: str = "x86_64"

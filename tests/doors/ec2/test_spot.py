@@ -11,6 +11,7 @@ from tests.doors.ec2.conftest import Client, Cloud
 from tests.doors.ec2.test_launch_templates import WEB, template
 from tests.doors.ec2.test_launches import ONE, run
 
+from guesthouse.engine import intents
 from guesthouse.formats.cloudids import ec2_id
 
 SPOT = {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.01", "SpotInstanceType": "one-time"}}
@@ -46,6 +47,29 @@ async def test_a_spot_instance_is_an_instance(client: Client, cloud: Cloud, imag
     assert await states(client, Filters=[{"Name": "state", "Values": ["cancelled"]}]) == {
         id: ("cancelled", "instance-terminated-by-user")
     }
+
+
+async def test_an_interruption_is_told_and_ends_the_instance(client: Client, cloud: Cloud, image: str) -> None:
+    id = (await run(client, image, InstanceMarketOptions=SPOT))["InstanceId"]
+    await client.until("running", id)
+    (machine,) = await cloud.engine.views.machines(cloud.asker)
+    await cloud.done(intents.Interrupt(machine=machine.id, notice_s=1))
+    assert await states(client) == {id: ("active", "marked-for-termination")}
+    gone = await client.until("terminated", id)
+    assert gone["StateReason"]["Code"] == "Server.SpotInstanceTermination"
+    assert await states(client) == {id: ("closed", "instance-terminated-no-capacity")}
+
+
+async def test_one_that_is_protected_is_only_stopped(client: Client, cloud: Cloud, image: str) -> None:
+    id = (await run(client, image, InstanceMarketOptions=SPOT, DisableApiTermination=True))["InstanceId"]
+    await client.until("running", id)
+    (machine,) = await cloud.engine.views.machines(cloud.asker)
+    await cloud.done(intents.Interrupt(machine=machine.id, notice_s=0))
+    assert (await client.until("stopped", id))["StateReason"]["Code"] == "Server.SpotInstanceShutdown"
+    assert await states(client) == {id: ("disabled", "instance-stopped-no-capacity")}
+    await client("start_instances", InstanceIds=[id])
+    await client.until("running", id)
+    assert await states(client) == {id: ("active", "fulfilled")}
 
 
 async def test_requests(client: Client, cloud: Cloud, image: str) -> None:

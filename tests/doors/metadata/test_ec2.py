@@ -59,6 +59,14 @@ def test_a_machine_is_told_how_it_was_bought(spot: bool, told: str) -> None:
     assert text(asked, "/latest/meta-data/instance-life-cycle") == told
 
 
+def test_what_becomes_of_an_interrupted_machine() -> None:
+    stops = msgspec.structs.replace(WEB, stopped=True)
+    assert json.loads(text(stops, "/latest/meta-data/spot/instance-action"))["action"] == "stop"
+    assert get(stops, "/latest/meta-data/spot/termination-time").status == 404
+    free = msgspec.structs.replace(WEB, interrupted_at=0.0)
+    assert "spot/" not in text(free, "/latest/meta-data/").splitlines()
+
+
 def test_a_machine_with_little_to_tell(golden: Golden) -> None:
     found = [each for folder in ("meta-data", "dynamic") for each in crawl(OPEN_BARE, f"/latest/{folder}/")]
     golden("metadata/ec2-bare.txt", "".join(f"{path}\n{told!r}\n" for path, told in found))

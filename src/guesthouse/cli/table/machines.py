@@ -98,6 +98,9 @@ ROWS = (
             Option("--label -l", "labels", "a label", "KEY=VALUE", read=label, repeat=True, local=True),
             Option("--autostart", "spec.autostart", "start it with the house", switch=True),
             Option("--protected", "spec.protected", "refuse to delete it", switch=True),
+            Option("--spot", "spec.spot", "one that may be interrupted", switch=True),
+            Option("--on-interruption", "spec.on_interruption", "what becomes of it then (delete)",
+                   choices=("stop", "delete")),
             Option("--on-shutdown", "spec.on_shutdown", "what becomes of it when its guest powers itself off (stop)",
                    choices=("stop", "delete")),
             Option("--no-start", "no_start", "make it, but do not start it", switch=True, local=True),
@@ -177,6 +180,14 @@ ROWS = (
         "restart", "stop machines and start them again", SECTION, (MACHINES, _TIMEOUT, _FORCE),
         Request("POST", "/machines/{machine}/restart"), done="restarted {subject_name}", durable=True, relists=True,
         about="What could not change in the running machine takes effect.", examples=("guest restart web",),
+    ),
+    Command(
+        "interrupt", "end spot machines, after a notice that their guests get", SECTION,
+        (MACHINES, Option("--notice", "notice_s", "how long before (2m)", "TIME", read=seconds)),
+        Request("POST", "/machines/{machine}/interrupt"), done="{subject_name} is told", durable=True,
+        about="Guests find the notice at the metadata service. Then the machine is deleted or stopped, as it was "
+        "launched (--on-interruption). `guest stop` during the notice takes it back.",
+        examples=("guest interrupt worker", "guest interrupt worker --notice 30s"),
     ),
     Command(
         "pause", "halt machines where they are", SECTION, (MACHINES,), Request("POST", "/machines/{machine}/pause"),

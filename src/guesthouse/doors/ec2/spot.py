@@ -2,8 +2,8 @@
 
 Rules
 -----
-1. Nobody takes money here, and nobody interrupts a spot instance to have its place: it is an instance that says that it
-   is one. A request is fulfilled at once, or refused where there is no room.
+1. Nobody takes money here. A request is fulfilled at once, or refused where there is no room. A spot instance goes
+   before its time only where an operator interrupts it (`guest interrupt`), after a notice that it gets as on EC2.
 2. A request is a part of its instance's record, and goes with it. Its id is made of the machine's.
 3. To cancel a request ends no instance, as with EC2.
 """
@@ -21,19 +21,28 @@ from guesthouse.engine.door_intents import Rewrite
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.dialect import DoorRecord
+from guesthouse.model.machine import Machine, OnShutdown, Power
 
 KIND = launch.SPOT
 NOUNS = view.NOUNS
-# What a request's state and status are: while its instance is there, and after; where it was cancelled meanwhile.
+CANCELLED = "cancelled"
+# A request's state, and the code and message of its status, by what has become of it (`_phase`).
 _STATES = {
-    (True, False): ("active", "fulfilled", "Your Spot request is fulfilled."),
-    (True, True): (
-        "cancelled",
+    "runs": ("active", "fulfilled", "Your Spot request is fulfilled."),
+    "runs, cancelled": (
+        CANCELLED,
         "request-canceled-and-instance-running",
         "Your Spot request is canceled, but your instance is still running.",
     ),
-    (False, False): ("closed", "instance-terminated-by-user", "Your Spot instance was terminated by its user."),
-    (False, True): ("cancelled", "instance-terminated-by-user", "Your Spot instance was terminated by its user."),
+    "told, delete": ("active", "marked-for-termination", "Your Spot instance is marked for termination."),
+    "told, stop": ("active", "marked-for-stop", "Your Spot instance is marked to be stopped."),
+    "stopped": ("disabled", "instance-stopped-no-capacity", "Your Spot instance was stopped: its place was needed."),
+    "interrupted": (
+        "closed",
+        "instance-terminated-no-capacity",
+        "Your Spot instance was terminated: its place was needed.",
+    ),
+    "ended": ("closed", "instance-terminated-by-user", "Your Spot instance was terminated by its user."),
 }
 
 
@@ -45,22 +54,37 @@ def requests(stock: Stock) -> Iterable[dict[str, Any]]:
 def request(stock: Stock, record: DoorRecord) -> dict[str, Any]:
     """One spot request."""
     kept, machine = record.document["spot"], stock.machines.get(record.subject)
-    state, code, message = _STATES[machine is not None, bool(kept.get("cancelled"))]
+    cancelled = bool(kept.get("cancelled"))
+    state, code, message = _STATES[_phase(machine, record, cancelled=cancelled)]
     return {
         "SpotInstanceRequestId": ec2_id("sir", record.subject),
         "CreateTime": record.created_at,
         "InstanceId": ec2_id("i", record.subject),
-        "InstanceInterruptionBehavior": "terminate",
+        "InstanceInterruptionBehavior": "stop" if _only_stops(machine) else "terminate",
         "LaunchedAvailabilityZone": ZONE,
         "LaunchedAvailabilityZoneId": ZONE_ID,
         "LaunchSpecification": _specification(stock, record),
         "ProductDescription": "Linux/UNIX",
         "SpotPrice": kept.get("price"),
-        "State": state,
+        "State": CANCELLED if cancelled else state,
         "Status": {"Code": code, "Message": message, "UpdateTime": record.gone_at or record.created_at},
         "Tags": tag_set(kept.get("tags", {})),
         "Type": "one-time",
     }
+
+
+def _phase(machine: Machine | None, record: DoorRecord, *, cancelled: bool) -> str:
+    """What has become of a request, as `_STATES` calls it."""
+    if machine is None:
+        return "interrupted" if record.document.get("interrupted") else "ended"
+    if machine.interrupted_at:
+        told = f"told, {machine.spec.on_interruption.value}"
+        return "stopped" if machine.power is Power.STOPPED else told
+    return "runs, cancelled" if cancelled else "runs"
+
+
+def _only_stops(machine: Machine | None) -> bool:
+    return machine is not None and machine.spec.on_interruption is OnShutdown.STOP
 
 
 def _specification(stock: Stock, record: DoorRecord) -> dict[str, Any]:

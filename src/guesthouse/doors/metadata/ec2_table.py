@@ -84,6 +84,17 @@ def _reservation(asked: Asked) -> str:
     return ec2_id("r", asked.operation or asked.machine)
 
 
+def _interruption(asked: Asked) -> str | None:
+    """What is about to happen to a spot machine, and when."""
+    if not asked.interrupted_at:
+        return None
+    return json.dumps({"action": "stop" if asked.stopped else "terminate", "time": utc(asked.interrupted_at)})
+
+
+def _termination(asked: Asked) -> str | None:
+    return utc(asked.interrupted_at) if asked.interrupted_at and not asked.stopped else None
+
+
 def document(asked: Asked) -> str:
     """The instance identity document."""
     parts: dict[str, Any] = {
@@ -132,6 +143,8 @@ MACHINE = (
     Row("security-groups", lambda a: _groups(first(a)), "names of the groups of the first NIC, one a line", "1.0"),
     Row("services/domain", lambda a: a.domain or None, "the domain of the machine's network", "2014-02-25"),
     Row("services/partition", lambda a: "aws", "as ARNs are written", "2015-10-20"),
+    Row("spot/instance-action", _interruption, "how and when a spot machine is interrupted", "2016-09-02"),
+    Row("spot/termination-time", _termination, "when that deletes it", "2014-11-05"),
     Row("tags/instance/{label}", lambda a, text: text, "each label, where the machine may read them", "2021-03-23"),
 )
 NIC = (

@@ -69,6 +69,10 @@ def _image(asked: Asked) -> str | None:
     return f"projects/{asked.project_name}/global/images/{asked.image_name}" if asked.image_name else None
 
 
+def _truth(holds: bool) -> str:
+    return "TRUE" if holds else "FALSE"
+
+
 def _mask(nic: AskedNic) -> str | None:
     return str(ip_network(nic.cidr).netmask) if nic.cidr else None
 
@@ -92,8 +96,8 @@ MACHINE = (
     Row("instance/machine-type", lambda a: f"projects/{a.project_number}/machineTypes/{type_of(a)}", "size"),
     Row("instance/maintenance-event", lambda a: "NONE", "nothing is about to happen to it"),
     Row("instance/name", lambda a: a.name, "name"),
-    Row("instance/preempted", lambda a: "FALSE", "it is nobody's to take away"),
-    Row("instance/scheduling/preemptible", lambda a: "FALSE", "the same"),
+    Row("instance/preempted", lambda a: _truth(bool(a.interrupted_at)), "whether it is being interrupted"),
+    Row("instance/scheduling/preemptible", lambda a: _truth(a.spot), "whether it may be"),
     Row("instance/service-accounts/{account}/email", lambda a, email: email, "a machine has none"),
     Row("instance/tags", lambda a: [], "there are none: groups are no tags"),
     Row("instance/virtual-clock/drift-token", lambda a: "0", "the clock did not leap"),

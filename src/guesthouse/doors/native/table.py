@@ -105,6 +105,8 @@ MACHINES = (
     ask("POST", "/machines/{machine}/stop", intents.Stop, "Shut a machine down, by force when it takes too long",
         **_LATER),
     ask("POST", "/machines/{machine}/restart", intents.Restart, "Stop a machine and start it again", **_LATER),
+    ask("POST", "/machines/{machine}/interrupt", intents.Interrupt,
+        "End a spot machine after a notice, which its guest gets by the metadata service", **_LATER),
     ask("POST", "/machines/{machine}/pause", intents.Pause, "Halt a machine's vCPUs", **_LATER),
     ask("POST", "/machines/{machine}/resume", intents.Resume, "Let a paused machine go on", **_LATER),
     ask("POST", "/machines/{machine}/rename", intents.Rename, "Give a machine another name", **_LATER),

@@ -25,6 +25,7 @@ from guesthouse.engine.accept import (
     groups,
     image_uses,
     images,
+    interruptions,
     machine_images,
     machines,
     networks,
@@ -86,6 +87,8 @@ INTENTS: dict[type[Intent], IntentRow] = {
     intents.Start: IntentRow(Role.OPERATOR, machines.start),
     intents.Stop: IntentRow(Role.OPERATOR, machines.stop),
     intents.Restart: IntentRow(Role.OPERATOR, machines.restart),
+    intents.Interrupt: IntentRow(Role.OPERATOR, interruptions.interrupt),
+    intents.EndInterrupted: IntentRow(Role.OPERATOR, interruptions.carry_out, native=False),
     intents.Pause: IntentRow(Role.OPERATOR, machines.pause),
     intents.Resume: IntentRow(Role.OPERATOR, machines.resume),
     intents.Delete: IntentRow(Role.OPERATOR, machines.delete),
@@ -221,4 +224,4 @@ class Accept:
         for subject in dict.fromkeys([*subjects, *(desk.beside if opened else ())]):
             self.wake(subject)
         for each in opened:
-            self.board.changes.ring(each.subject, each.id)
+            self.board.changes.ring(each.subject, each.id, each.kind)

@@ -29,6 +29,8 @@ from guesthouse.engine.accept.room import (
 )
 from guesthouse.engine.accept.templates import fitting, why_it_boots
 from guesthouse.engine.described import columns, sizes
+from guesthouse.engine.leaving import INTERRUPTED
+from guesthouse.engine.readings import refuse_read_machine
 from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
 from guesthouse.model.errors import Conflict, Invalid, NotFound
@@ -82,13 +84,17 @@ async def start(desk: Desk, intent: intents.Start) -> Operation:
     machine = await desk.machine(intent.machine)
     if lifecycle.ask(machine, Verb.START):
         await check_memory(desk, machine.memory_mib)
-    return await _set_power(desk, machine, Verb.START, Power.RUNNING)
+    return await _set_power(desk, machine, Verb.START, Power.RUNNING, interrupted_at=0.0)
 
 
-async def stop(desk: Desk, intent: intents.Stop) -> Operation:
+async def stop(desk: Desk, intent: intents.Stop, *, interrupted: bool = False) -> Operation:
+    """Stop a machine; where nobody but an interruption asks for it, that stays in its record."""
     machine = await desk.machine(intent.machine)
-    timeout_s = _timeout(intent.timeout_s, force=intent.force)
-    return await _set_power(desk, machine, Verb.STOP, Power.STOPPED, force=intent.force, stop_timeout_s=timeout_s)
+    changes = {
+        "stop_timeout_s": _timeout(intent.timeout_s, force=intent.force),
+        "interrupted_at": machine.interrupted_at if interrupted else 0.0,
+    }
+    return await _set_power(desk, machine, Verb.STOP, Power.STOPPED, force=intent.force, **changes)
 
 
 async def restart(desk: Desk, intent: intents.Restart) -> Operation:
@@ -112,20 +118,27 @@ async def resume(desk: Desk, intent: intents.Resume) -> Operation:
     return await _set_power(desk, await desk.machine(intent.machine), Verb.RESUME, Power.RUNNING)
 
 
-async def delete(desk: Desk, intent: intents.Delete) -> Operation:
+async def delete(desk: Desk, intent: intents.Delete, *, interrupted: bool = False) -> Operation:
     """Ask for a machine's end. Asked again after a failed try, it tries again."""
     machine = await desk.machine(intent.machine)
     if machine.deleting and (under_way := await desk.open_operations(machine.id)):
         operation = await desk.tx.operations.get(under_way[-1].id)
         assert operation is not None
         return operation
-    refuse_protected(machine)
-    if intent.keep_disks or kept_disks(machine.spec):
-        await _refuse_snapshots(desk, machine)
+    await refuse_to_delete(desk, machine, keep_disks=intent.keep_disks)
     await desk.clear_the_way(machine, Verb.DELETE)
     await forget_all(desk.tx, machine)
     deleting = Deleting.KEEP_DISKS if intent.keep_disks else Deleting.WITH_DISKS
-    return await desired(desk, machine, "machine.delete", deleting=deleting)
+    more = {INTERRUPTED: True} if interrupted else {}
+    return await desired(desk, machine, "machine.delete", more=more, deleting=deleting)
+
+
+async def refuse_to_delete(desk: Desk, machine: Machine, *, keep_disks: bool = False) -> None:
+    """Raise `Conflict` where the machine is protected, or somebody needs what would go with it."""
+    refuse_protected(machine)
+    if keep_disks or kept_disks(machine.spec):
+        await _refuse_snapshots(desk, machine)
+    await refuse_read_machine(desk.tx, machine, gone=True)
 
 
 async def rename(desk: Desk, intent: intents.Rename) -> Operation:

@@ -168,6 +168,8 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
     change, reason = _USER
     if kept.get("by_itself"):
         change, reason = _GUEST
+    if kept.get("interrupted"):
+        change, reason = _SPOT_ENDED
     if error := kept.get("error"):
         change, reason = _failed(error)
     return {
@@ -205,6 +207,8 @@ def _why(change: str, code: str, message: str) -> Reasons:
 _USER = _why("User initiated", "Client.UserInitiatedShutdown", "User initiated shutdown")
 _GUEST = _why("", "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 _HOST = _why("Server.ScheduledStop", "Server.ScheduledStop", "Stopped due to a restart of the host")
+_SPOT_ENDED = _why("Server.SpotInstanceTermination", "Server.SpotInstanceTermination", "Spot instance termination")
+_SPOT_STOPPED = _why("Server.SpotInstanceShutdown", "Server.SpotInstanceShutdown", "Spot instance stopped")
 _STARTING: Reasons = ("", {"Code": "pending", "Message": "pending"})
 # By how a stopped machine has ended.
 _ENDED = {"": _USER, "powered-off": _GUEST, "host-restarted": _HOST}
@@ -216,6 +220,8 @@ def _reasons(machine: Machine, state: Mapping[str, Any]) -> Reasons:
         return _failed(machine.status.error)
     if state in (_PENDING, _RUNNING):
         return _STARTING if state is _PENDING else ("", None)
+    if machine.interrupted_at:
+        return _SPOT_STOPPED
     return _ENDED.get(machine.status.ended, _USER)
 
 

@@ -32,7 +32,7 @@ _REQUESTS = Listing(
 )  # fmt: skip
 
 ROWS = (
-    Row("RequestSpotInstances", "Launch spot instances, which nobody interrupts here", spot.ask,
+    Row("RequestSpotInstances", "Launch spot instances", spot.ask,
         takes=f"InstanceCount SpotPrice {_TAKES}",
         harmless={"Type": "one-time", "InstanceInterruptionBehavior": "terminate", **_HARMLESS}, tags=(spot.KIND,)),
     see("DescribeSpotInstanceRequests", "List requests of spot instances", _REQUESTS),
