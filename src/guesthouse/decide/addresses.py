@@ -228,10 +228,15 @@ def _in_range(field: str, said: str, default: IPv4Address, lowest: IPv4Address, 
     return address
 
 
+def network6(network: str) -> IPv6Network:
+    """The IPv6 block of a network (id), in which those of its subnets lie: a unique local one (RFC 4193)."""
+    local = int.from_bytes(b"\xfd" + hashlib.sha256(network.encode()).digest()[:5], "big") << 80
+    return IPv6Network((local, 48))
+
+
 def block6(network: str, subnet: int) -> tuple[str, str]:
     """The IPv6 block of a network's (id) subnet (number), and the gateway in it."""
-    local = int.from_bytes(b"\xfd" + hashlib.sha256(network.encode()).digest()[:5], "big") << 80
-    block = IPv6Network((local + (subnet << 64), 64))
+    block = IPv6Network((int(network6(network).network_address) + (subnet << 64), 64))
     return str(block), str(block[1])
 
 

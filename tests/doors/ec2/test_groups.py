@@ -23,6 +23,21 @@ async def shown(client: Client, id: str) -> dict[str, Any]:
     return dict(found)
 
 
+async def test_groups_of_a_vpc(client: Client, cloud: Cloud) -> None:
+    vpc, _ = await a_vpc(client)
+    id = await a_group(client, vpc)
+    await a_vpc(client)
+    found = (await client("get_security_groups_for_vpc", VpcId=vpc))["SecurityGroupForVpcs"]
+    assert {(each["GroupName"], each["PrimaryVpcId"]) for each in found} == {
+        ("default", vpc), ("Web servers (front)", vpc),
+    }  # fmt: skip
+    one = [{"Name": "group-id", "Values": [id]}]
+    found = (await client("get_security_groups_for_vpc", VpcId=vpc, Filters=one))["SecurityGroupForVpcs"]
+    assert [each["GroupId"] for each in found] == [id]
+    stranger = await cloud.client(asker=await cloud.project("shop"))
+    assert (await stranger.refused("get_security_groups_for_vpc", VpcId=vpc))[0] == "InvalidVpcID.NotFound"
+
+
 async def test_a_group_lives(client: Client, cloud: Cloud) -> None:
     vpc, _ = await a_vpc(client)
     id = await a_group(client, vpc)

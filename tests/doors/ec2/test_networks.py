@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -115,6 +116,54 @@ async def test_routes_are_ways_of_subnets(client: Client, cloud: Cloud) -> None:
     await client("delete_internet_gateway", InternetGatewayId=gateway)
 
 
+async def test_another_table_becomes_the_main_one(client: Client, cloud: Cloud) -> None:
+    await a_pool(cloud)
+    vpc, _ = await a_vpc(client)
+    gateway = await an_internet(client, vpc)
+    first = await main_table(client, vpc)
+    assert ways(cloud, vpc) == {"10.0.0.0/24": ("elastic", "")}
+    table = (await client("create_route_table", VpcId=vpc))["RouteTable"]["RouteTableId"]
+    (told,) = (await client("describe_route_tables", RouteTableIds=[first]))["RouteTables"]
+    main = told["Associations"][0]["RouteTableAssociationId"]
+    assert (await client.refused("disassociate_route_table", AssociationId=main))[0] == "InvalidParameterValue"
+    made = await client("replace_route_table_association", AssociationId=main, RouteTableId=table)
+    assert await main_table(client, vpc) == table
+    assert ways(cloud, vpc) == {"10.0.0.0/24": ("none", "")}
+    again = await client("replace_route_table_association", AssociationId=made["NewAssociationId"], RouteTableId=first)
+    assert ways(cloud, vpc) == {"10.0.0.0/24": ("elastic", "")}
+    await client("replace_route_table_association", AssociationId=again["NewAssociationId"], RouteTableId=table)
+    assert (await client.refused("delete_route_table", RouteTableId=table))[0] == "DependencyViolation"
+    await client("delete_route_table", RouteTableId=first)
+    tables = (await client("describe_route_tables"))["RouteTables"]
+    assert [each["RouteTableId"] for each in tables] == [table]
+    await client("detach_internet_gateway", InternetGatewayId=gateway, VpcId=vpc)
+    for subnet in (await client("describe_subnets"))["Subnets"]:
+        await client("delete_subnet", SubnetId=subnet["SubnetId"])
+    await client("delete_vpc", VpcId=vpc)
+
+
+async def test_a_vpc_has_ipv6(client: Client, cloud: Cloud) -> None:
+    made = (await client("create_vpc", CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True))["Vpc"]
+    vpc, (block,) = made["VpcId"], made["Ipv6CidrBlockAssociationSet"]
+    subnet = (await client("create_subnet", VpcId=vpc, CidrBlock="10.0.0.0/24"))["Subnet"]
+    (own,) = subnet["Ipv6CidrBlockAssociationSet"]
+    assert ip_network(own["Ipv6CidrBlock"]).subnet_of(ip_network(block["Ipv6CidrBlock"]))
+    nic = (await client("create_network_interface", SubnetId=subnet["SubnetId"]))["NetworkInterface"]
+    assert ip_address(nic["Ipv6Addresses"][0]["Ipv6Address"]) in ip_network(own["Ipv6CidrBlock"])
+    (table,) = (await client("describe_route_tables"))["RouteTables"]
+    assert table["Routes"][1]["DestinationIpv6CidrBlock"] == block["Ipv6CidrBlock"]
+    found = await client("describe_vpcs", Filters=[
+        {"Name": "ipv6-cidr-block-association.ipv6-cidr-block", "Values": [block["Ipv6CidrBlock"]]}])  # fmt: skip
+    assert [each["VpcId"] for each in found["Vpcs"]] == [vpc]
+    said = {"VpcId": vpc, "AmazonProvidedIpv6CidrBlock": True}
+    assert (await client.refused("associate_vpc_cidr_block", **said))[0] == "CidrLimitExceeded"
+    await client("disassociate_vpc_cidr_block", AssociationId=block["AssociationId"])
+    (bare,) = (await client("describe_subnets"))["Subnets"]
+    assert (bare["Ipv6CidrBlockAssociationSet"], bare["AssignIpv6AddressOnCreation"]) == ([], False)
+    again = await client("associate_vpc_cidr_block", **said)
+    assert again["Ipv6CidrBlockAssociation"]["Ipv6CidrBlock"] == block["Ipv6CidrBlock"]
+
+
 async def test_a_nat_gateway_is_made_once_by_its_token(client: Client, cloud: Cloud) -> None:
     await a_pool(cloud)
     vpc, subnet = await a_vpc(client)
@@ -138,7 +187,12 @@ async def test_a_nat_gateway_is_made_once_by_its_token(client: Client, cloud: Cl
 @pytest.mark.parametrize(
     ("operation", "arguments", "code"),
     [
-        ("create_vpc", {"CidrBlock": "10.0.0.0/16", "AmazonProvidedIpv6CidrBlock": True}, "UnsupportedOperation"),
+        ("create_vpc", {"CidrBlock": "10.0.0.0/16", "Ipv6Pool": "mine"}, "UnsupportedOperation"),
+        (
+            "disassociate_vpc_cidr_block",
+            {"AssociationId": "vpc-cidr-assoc-0"},
+            "InvalidCidrBlockAssociationID.NotFound",
+        ),
         ("create_vpc", {"CidrBlock": "ten"}, "InvalidParameterValue"),
         ("create_subnet", {"VpcId": "vpc-00000000000000000", "CidrBlock": "10.0.0.0/24"}, "InvalidVpcID.NotFound"),
         ("delete_nat_gateway", {"NatGatewayId": "nat-00000000000000000"}, "NatGatewayNotFound"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from guesthouse.doors.ec2 import ids
@@ -44,6 +44,19 @@ def group(stock: Stock, found: Group) -> dict[str, Any]:
 
 def _arn(stock: Stock, found: Group) -> str:
     return f"arn:aws:ec2:local-1:{owner(stock)}:security-group/{ec2_id('sg', found.id)}"
+
+
+def for_vpcs(stock: Stock) -> Iterable[dict[str, Any]]:
+    """All groups of the project, by the VPC in which they can be used: here none is shared."""
+    for each in groups(stock):
+        shown = {name: each[name] for name in ("GroupId", "GroupName", "Description", "OwnerId", "Tags")}
+        yield {**shown, "PrimaryVpcId": each["VpcId"]}
+
+
+def of_vpc(stock: Stock, arguments: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], bool]:
+    """Choose those of one VPC; raises `Fault` where there is none."""
+    wanted = ec2_id("vpc", ids.one(stock.networks, "vpc", ids.only(arguments.get("VpcId"), "VpcId")).id)
+    return lambda item: bool(item["PrimaryVpcId"] == wanted)
 
 
 async def create(call: Call) -> Mapping[str, Any]:

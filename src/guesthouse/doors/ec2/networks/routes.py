@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from guesthouse.decide.addresses import network6
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.networks import kept, vpcs
 from guesthouse.doors.ec2.networks.routing import EVERYWHERE, Routing, Table
 from guesthouse.doors.ec2.rows import DOOR, Call, owner, tag_set
-from guesthouse.engine.door_intents import Forget, Keep, Piece
+from guesthouse.engine.door_intents import Forget, Keep, Piece, Rewrite
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
@@ -60,6 +61,13 @@ def _routes(stock: Stock, routing: Routing, found: Table) -> Iterable[dict[str, 
         "Origin": "CreateRouteTable",
         "State": "active",
     }
+    if stock.networks[found.vpc].ipv6:
+        yield {
+            "DestinationIpv6CidrBlock": str(network6(found.vpc)),
+            "GatewayId": "local",
+            "Origin": "CreateRouteTable",
+            "State": "active",
+        }
     for destination, by in found.routes.items():
         route = {"DestinationCidrBlock": destination, "Origin": "CreateRoute"}
         if by in routing.attached:
@@ -96,7 +104,10 @@ async def delete(call: Call) -> None:
     if found.is_main or found.subnets:
         said = f"The routeTable '{found.id}' has dependencies and cannot be deleted."
         raise Fault("DependencyViolation", said)
-    await call.do(Forget(record=found.record.id))
+    if found.record.kind == kept.VPC:  # the VPC's own, of which another one has taken the place
+        await call.do(Rewrite(record=found.record.id, parts={"own": False, "routes": None}))
+    else:
+        await call.do(Forget(record=found.record.id))
 
 
 async def associate(call: Call) -> Mapping[str, Any]:
@@ -121,31 +132,35 @@ async def disassociate(call: Call) -> None:
     """Have a subnet be in the main table again."""
     routing = Routing(await call.stock(*kept.NOUNS))
     found, subnet = _associated(routing, ids.only(call["AssociationId"], "AssociationId"))
+    if subnet == found.vpc:
+        said = f"cannot disassociate the main route table association {call['AssociationId']}"
+        raise Fault("InvalidParameterValue", said)
     found.subnets.remove(subnet)
     await _apply(call, routing)
 
 
 async def replace_association(call: Call) -> Mapping[str, Any]:
-    """Put a subnet from one table into another."""
+    """Put a subnet from one table into another, or have another table be a VPC's main one."""
     routing = Routing(await call.stock(*kept.NOUNS))
-    found, subnet = _associated(routing, ids.only(call["AssociationId"], "AssociationId"))
+    found, of = _associated(routing, ids.only(call["AssociationId"], "AssociationId"))
     new = routing.table(ids.only(call["RouteTableId"], "RouteTableId"))
     if new.vpc != found.vpc:
-        raise Fault("InvalidParameterValue", f"Route table {new.id} and the subnet belong to different networks")
-    found.subnets.remove(subnet)
-    new.subnets.append(subnet)
+        raise Fault("InvalidParameterValue", f"Route tables {new.id} and {found.id} belong to different networks")
+    if of == found.vpc:
+        found.is_main, new.is_main = False, True
+    else:
+        found.subnets.remove(of)
+        new.subnets.append(of)
     await _apply(call, routing)
-    return {"NewAssociationId": association_id(new, subnet), "AssociationState": _ASSOCIATED}
+    return {"NewAssociationId": association_id(new, of), "AssociationState": _ASSOCIATED}
 
 
 def _associated(routing: Routing, id: str) -> tuple[Table, str]:
+    """The table of an association, and what is in it by that: a subnet, or the VPC whose main one it is."""
     for found in routing.tables.values():
-        for subnet in found.subnets:
-            if association_id(found, subnet) == id:
-                return found, subnet
-        if found.is_main and association_id(found, found.vpc) == id:
-            said = "The main route table of a VPC stays what it is here: change its routes, or associate subnets"
-            raise Fault("UnsupportedOperation", said)
+        for of in (*found.subnets, *((found.vpc,) if found.is_main else ())):
+            if association_id(found, of) == id:
+                return found, of
     raise Fault("InvalidAssociationID.NotFound", f"The association ID '{id[:100]}' does not exist")
 
 

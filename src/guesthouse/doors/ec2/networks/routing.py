@@ -2,7 +2,8 @@
 
 Rules
 -----
-1. A subnet is in the table that it is associated with, else in its VPC's main one.
+1. A subnet is in the table that it is associated with, else in its VPC's main one. That is the VPC's own, which lies in
+   the VPC's record, until another table is put in its place; the own one may then be deleted.
 2. A route to everywhere by an internet gateway that is attached to the VPC is a way for who has a public address. One
    by a NAT gateway is a way for all, by that one's address, while its own subnet has a way by an internet gateway. With
    neither there is no way.
@@ -25,6 +26,7 @@ from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.network import Outlet, Subnet
 
 EVERYWHERE = "0.0.0.0/0"
+_MAIN = "main"
 
 
 @dataclass
@@ -47,8 +49,11 @@ class Routing:
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
-        self.tables = {id: _table(each, is_main=True) for id, each in kept.records(stock, kept.VPC).items()}
-        self.tables |= {id: _table(each, is_main=False) for id, each in kept.records(stock, kept.TABLE).items()}
+        self._vpcs = kept.records(stock, kept.VPC)
+        mains = {each.document.get(_MAIN, id) for id, each in self._vpcs.items()}
+        records = {id: each for id, each in self._vpcs.items() if each.document.get("own", True)}
+        records |= kept.records(stock, kept.TABLE)
+        self.tables = {id: _table(each, is_main=id in mains) for id, each in records.items()}
         # Tables of networks that are gone otherwise go with them.
         self.tables = {id: table for id, table in self.tables.items() if table.vpc in stock.networks}
         self.attached: dict[str, str] = {
@@ -103,6 +108,10 @@ class Routing:
             parts: dict[str, Any] = {"routes": table.routes, "subnets": table.subnets}
             if parts != {name: table.record.document.get(name, type(part)()) for name, part in parts.items()}:
                 yield Piece(intent=Rewrite(record=table.record.id, parts=parts))
+        for table in self.tables.values():
+            of = next((each for each in self._vpcs.values() if each.subject == table.vpc), None)
+            if table.is_main and of is not None and of.document.get(_MAIN, of.id) != table.record.id:
+                yield Piece(intent=Rewrite(record=of.id, parts={_MAIN: table.record.id}))
         for id, vpc in self.attached.items():
             if vpc != self._stock.records[id].document.get("vpc", ""):
                 yield Piece(intent=Rewrite(record=id, parts={"vpc": vpc}))

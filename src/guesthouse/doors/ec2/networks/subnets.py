@@ -45,11 +45,11 @@ def subnet(stock: Stock, found: Subnet) -> dict[str, Any]:
         "AvailabilityZoneId": ZONE_ID,
         "DefaultForAz": bool(document.get("default")),
         "MapPublicIpOnLaunch": bool(document.get("public")),
-        "AssignIpv6AddressOnCreation": False,
+        "AssignIpv6AddressOnCreation": bool(found.cidr6),
         "MapCustomerOwnedIpOnLaunch": False,
         "EnableDns64": False,
         "Ipv6Native": False,
-        "Ipv6CidrBlockAssociationSet": [],
+        "Ipv6CidrBlockAssociationSet": [_association6(found)] if found.cidr6 else [],
         "PrivateDnsNameOptionsOnLaunch": {
             "HostnameType": "ip-name",
             "EnableResourceNameDnsARecord": False,
@@ -57,6 +57,16 @@ def subnet(stock: Stock, found: Subnet) -> dict[str, Any]:
         },
         "State": "available",
         "Tags": tag_set(stock.tags.get(found.id, {})),
+    }
+
+
+def _association6(found: Subnet) -> dict[str, Any]:
+    return {
+        "AssociationId": kept.joint_id("subnet-cidr-assoc", found.id),
+        "Ipv6CidrBlock": found.cidr6,
+        "Ipv6CidrBlockState": {"State": "associated"},
+        "Ipv6AddressAttribute": "private",
+        "IpSource": "amazon",
     }
 
 

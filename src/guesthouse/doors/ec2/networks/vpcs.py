@@ -4,7 +4,9 @@ Rules
 -----
 1. A project's default VPC is made when it is asked for, or when something is launched without a subnet.
 2. A VPC goes when nothing is in it but what came with it: its main route table, its default group.
-3. DNS is always there: the name server of each network knows its machines' names.
+3. A VPC has one IPv6 block or none. Where it has one, all its subnets have theirs of it, and all that is on them has
+   IPv6 addresses: nobody is left out.
+4. DNS is always there: the name server of each network knows its machines' names.
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from guesthouse.catalog.places import REGION
+from guesthouse.decide.addresses import network6
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.networks import kept, subnets
+from guesthouse.doors.ec2.networks.routing import Routing
 from guesthouse.doors.ec2.rows import Call, owner, tag_set
 from guesthouse.engine.door_intents import Piece
-from guesthouse.engine.network_intents import NetworkCreate, NetworkDelete
+from guesthouse.engine.network_intents import NetworkChange, NetworkCreate, NetworkDelete
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
@@ -47,12 +52,24 @@ def vpc(stock: Stock, network: Network) -> dict[str, Any]:
         "OwnerId": owner(stock) if network.project == stock.project.id else "000000000000",
         "CidrBlock": cidr,
         "CidrBlockAssociationSet": [association],
-        "Ipv6CidrBlockAssociationSet": [],
+        "Ipv6CidrBlockAssociationSet": [_association6(network)] if network.ipv6 else [],
         "InstanceTenancy": "default",
         "IsDefault": bool(document.get("default")),
         "DhcpOptionsId": ec2_id("dopt", stock.project.id),
         "State": "available" if network.state is NetworkState.READY else "pending",
         "Tags": tag_set(stock.tags.get(network.id, {})),
+    }
+
+
+def _association6(network: Network, state: str = "associated") -> dict[str, Any]:
+    return {
+        "AssociationId": kept.joint_id("vpc-cidr-assoc", network.id, "ipv6"),
+        "Ipv6CidrBlock": str(network6(network.id)),
+        "Ipv6CidrBlockState": {"State": state},
+        "NetworkBorderGroup": REGION,
+        "Ipv6Pool": "Amazon",
+        "Ipv6AddressAttribute": "private",
+        "IpSource": "amazon",
     }
 
 
@@ -64,7 +81,8 @@ def block_of(stock: Stock, network: Network) -> str:
 async def create(call: Call) -> Mapping[str, Any]:
     """Make a VPC with its main route table and default group."""
     cidr = subnets.check_block(ids.only(call["CidrBlock"], "CidrBlock"), "InvalidVpc.Range", "CidrBlock")
-    (id,) = await call.make(_piece(cidr, call.tags(kept.VPC)), wait_s=kept.WAIT_S)
+    piece = _piece(cidr, call.tags(kept.VPC), ipv6=bool(call["AmazonProvidedIpv6CidrBlock"]))
+    (id,) = await call.make(piece, wait_s=kept.WAIT_S)
     stock = await call.stock(*kept.NOUNS)
     return {"Vpc": vpc(stock, stock.networks[id])}
 
@@ -106,7 +124,7 @@ async def delete(call: Call) -> None:
     stock = await call.stock(*kept.NOUNS)
     network = ids.one(stock.networks, "vpc", ids.only(call["VpcId"], "VpcId"))
     groups = [group for group in stock.groups.values() if group.network == network.id and group.name != "default"]
-    tables = [each for each in kept.records(stock, kept.TABLE).values() if each.subject == network.id]
+    tables = [each for each in Routing(stock).tables.values() if each.vpc == network.id and not each.is_main]
     gateways = kept.records(stock, kept.INTERNET_GATEWAY).values()
     if (
         groups
@@ -140,7 +158,37 @@ async def modify_attribute(call: Call) -> None:
             raise Fault("UnsupportedOperation", f"{member} can only be {str(value).lower()} here")
 
 
-def _piece(cidr: str, tags: dict[str, str], *, default: bool = False) -> Piece:
+async def associate(call: Call) -> Mapping[str, Any]:
+    """Give a VPC its IPv6 block, and all that is in it addresses of that."""
+    stock = await call.stock(*kept.NOUNS)
+    network = ids.one(stock.networks, "vpc", ids.only(call["VpcId"], "VpcId"))
+    if not call["AmazonProvidedIpv6CidrBlock"]:
+        raise Fault("MissingParameter", "The request must contain the parameter AmazonProvidedIpv6CidrBlock: true")
+    if network.ipv6:
+        said = f"VPC {call['VpcId']} has its IPv6 CIDR block, and can have one only"
+        raise Fault("CidrLimitExceeded", said)
+    await call.do(NetworkChange(network=network.id, ipv6=True), wait_s=kept.WAIT_S)
+    return {"VpcId": call["VpcId"], "Ipv6CidrBlockAssociation": _association6(network)}
+
+
+async def disassociate(call: Call) -> Mapping[str, Any]:
+    """Take a VPC's IPv6 block, and the addresses of all that is in it."""
+    stock = await call.stock(*kept.NOUNS)
+    id = ids.only(call["AssociationId"], "AssociationId")
+    for network in stock.networks.values():
+        if network.ipv6 and kept.joint_id("vpc-cidr-assoc", network.id, "ipv6") == id:
+            await call.do(NetworkChange(network=network.id, ipv6=False), wait_s=kept.WAIT_S)
+            return {
+                "VpcId": ec2_id("vpc", network.id),
+                "Ipv6CidrBlockAssociation": _association6(network, "disassociated"),
+            }
+        if kept.joint_id("vpc-cidr-assoc", network.id) == id:
+            said = "The vpc CIDR block with which a VPC was made cannot be disassociated"
+            raise Fault("OperationNotPermitted", said)
+    raise Fault("InvalidCidrBlockAssociationID.NotFound", f"The vpc CIDR association ID '{id[:100]}' does not exist")
+
+
+def _piece(cidr: str, tags: dict[str, str], *, default: bool = False, ipv6: bool = False) -> Piece:
     name = "default-vpc" if default else f"vpc-{secrets.token_hex(4)}"
-    intent = NetworkCreate(name=name, mode=NetworkMode.PRIVATE, cidr=cidr)
+    intent = NetworkCreate(name=name, mode=NetworkMode.PRIVATE, cidr=cidr, ipv6=ipv6)
     return Piece(intent=intent, kind=kept.VPC, document={"default": default}, tags=tags)

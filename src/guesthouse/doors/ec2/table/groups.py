@@ -38,6 +38,10 @@ _RULES = Listing(
     named=(Named("SecurityGroupRuleIds", "SecurityGroupRuleId", "InvalidSecurityGroupRuleId.NotFound",
                  "security group rule ID"),),
 )  # fmt: skip
+_FOR_VPC = Listing(
+    member="SecurityGroupForVpcs", nouns=kept.NOUNS, items=groups.for_vpcs, chooses=groups.of_vpc,
+    known_by=("GroupId",),
+)  # fmt: skip
 _RULE = (
     "GroupId GroupName "
     + " ".join(f"IpPermissions.{name}" for name in ("IpProtocol", "FromPort", "ToPort", "IpRanges", "Ipv6Ranges"))
@@ -50,6 +54,7 @@ ROWS = (
     Row("CreateSecurityGroup", "Make a security group", in_turn(groups.create),
         takes="GroupName Description VpcId", tags=(kept.GROUP,)),
     see("DescribeSecurityGroups", "List security groups with their rules", _GROUPS),
+    see("GetSecurityGroupsForVpc", "List the security groups that can be used in a VPC", _FOR_VPC, takes="VpcId"),
     Row("DeleteSecurityGroup", "Delete a security group that nothing is in", in_turn(groups.delete),
         takes="GroupId GroupName"),
     Row("AuthorizeSecurityGroupIngress", "Let more in", in_turn(groups.authorize(Direction.IN)),

@@ -57,8 +57,11 @@ _ATTRIBUTES = Listing(
 )  # fmt: skip
 
 VPCS = (
-    Row("CreateVpc", "Make a VPC", in_turn(vpcs.create), takes="CidrBlock", tags=(kept.VPC,),
-        harmless={"InstanceTenancy": "default", "AmazonProvidedIpv6CidrBlock": False}),
+    Row("CreateVpc", "Make a VPC", in_turn(vpcs.create), takes="CidrBlock AmazonProvidedIpv6CidrBlock",
+        tags=(kept.VPC,), harmless={"InstanceTenancy": "default"}),
+    Row("AssociateVpcCidrBlock", "Give a VPC its IPv6 block, and all that is in it addresses of that",
+        in_turn(vpcs.associate), takes="VpcId AmazonProvidedIpv6CidrBlock"),
+    Row("DisassociateVpcCidrBlock", "Take a VPC's IPv6 block", in_turn(vpcs.disassociate), takes="AssociationId"),
     Row("CreateDefaultVpc", "Make the default VPC, with a subnet and an internet gateway",
         in_turn(vpcs.create_default)),
     see("DescribeVpcs", "List VPCs: networks whose addresses the house gives", _VPCS),
@@ -85,7 +88,7 @@ ROUTES = (
         takes="RouteTableId SubnetId"),
     Row("DisassociateRouteTable", "Put a subnet into the main route table again", in_turn(routes.disassociate),
         takes="AssociationId"),
-    Row("ReplaceRouteTableAssociation", "Put a subnet into another route table",
+    Row("ReplaceRouteTableAssociation", "Put a subnet into another route table, or have another be the main one",
         in_turn(routes.replace_association), takes="AssociationId RouteTableId"),
     Row("CreateRoute", "Have an internet or NAT gateway lead to the outside", in_turn(routes.create_route),
         takes="RouteTableId DestinationCidrBlock GatewayId NatGatewayId"),
