@@ -27,7 +27,8 @@ async def forget_kept(store: Store) -> None:
         now = await tx.now()
         records = [record for record in await tx.door_records.select() if _is_over(record, now)]
         subjects = dict.fromkeys(tag.subject for tag in await tx.tags.select())
-        gone = {subject for subject in subjects if not await _is_there(tx, subject)}
+        rules = {rule.id for group in await tx.groups.select() for rule in group.rules}
+        gone = {subject for subject in subjects if subject not in rules and not await _is_there(tx, subject)}
     if records or gone:
         async with store.write() as tx:
             for record in records:

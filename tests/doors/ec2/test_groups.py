@@ -8,8 +8,10 @@ import pytest
 from tests.doors.ec2.conftest import Client, Cloud
 from tests.doors.ec2.test_networks import a_vpc, wanted
 
+from guesthouse.engine.history import forget_kept
 from guesthouse.model.network import Direction, Protocol
 
+RULE = "security-group-rule"
 SSH: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
 
 
@@ -21,6 +23,31 @@ async def a_group(client: Client, vpc: str, name: str = "Web servers (front)") -
 async def shown(client: Client, id: str) -> dict[str, Any]:
     (found,) = (await client("describe_security_groups", GroupIds=[id]))["SecurityGroups"]
     return dict(found)
+
+
+async def test_rules_have_tags(client: Client, cloud: Cloud) -> None:
+    vpc, _ = await a_vpc(client)
+    id = await a_group(client, vpc)
+    tags = [{"ResourceType": "security-group-rule", "Tags": [{"Key": "for", "Value": "ssh"}]}]
+    made = await client("authorize_security_group_ingress", GroupId=id, IpPermissions=[SSH], TagSpecifications=tags)
+    (rule,) = made["SecurityGroupRules"]
+    assert rule["Tags"] == [{"Key": "for", "Value": "ssh"}]
+    await client("create_tags", Resources=[rule["SecurityGroupRuleId"]], Tags=[{"Key": "by", "Value": "me"}])
+    by_me = [{"Name": "tag:by", "Values": ["me"]}]
+    (found,) = (await client("describe_security_group_rules", Filters=by_me))["SecurityGroupRules"]
+    assert found["SecurityGroupRuleId"] == rule["SecurityGroupRuleId"]
+    told = (await client("describe_tags", Filters=[{"Name": "resource-type", "Values": [RULE]}]))["Tags"]
+    assert [(each["Key"], each["ResourceId"]) for each in told] == [
+        ("by", rule["SecurityGroupRuleId"]), ("for", rule["SecurityGroupRuleId"]),
+    ]  # fmt: skip
+    await forget_kept(cloud.engine.accept.store)
+    assert len((await client("describe_tags"))["Tags"]) == 2
+    stranger = await cloud.client(asker=await cloud.project("shop"))
+    refused = await stranger.refused("delete_tags", Resources=[rule["SecurityGroupRuleId"]])
+    assert refused[0] == "InvalidSecurityGroupRuleId.NotFound"
+    await client("revoke_security_group_ingress", GroupId=id, SecurityGroupRuleIds=[rule["SecurityGroupRuleId"]])
+    await forget_kept(cloud.engine.accept.store)
+    assert (await client("describe_tags"))["Tags"] == []
 
 
 async def test_groups_of_a_vpc(client: Client, cloud: Cloud) -> None:

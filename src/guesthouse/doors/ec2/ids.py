@@ -21,6 +21,7 @@ WORDS = {
     "vpc": ("InvalidVpcID", "vpc"),
     "subnet": ("InvalidSubnetID", "subnet"),
     "sg": ("InvalidGroup", "security group"),
+    "sgr": ("InvalidSecurityGroupRuleId", "security group rule"),
     "eni": ("InvalidNetworkInterfaceID", "network interface"),
     "eipalloc": ("InvalidAllocationID", "allocation"),
     "eipassoc": ("InvalidAssociationID", "association"),

@@ -42,6 +42,13 @@ class Kind:
         return self.noun != _RECORDS or (thing.door == DOOR and thing.kind in kinds)
 
 
+class RuleKind(Kind):
+    """Rules of security groups: they lie in their groups."""
+
+    def things(self, stock: Stock) -> dict[str, Any]:
+        return {rule.id: rule for group in super().things(stock).values() for rule in group.rules}
+
+
 _RECORDS, _IMAGES = "door_records", "images"
 KINDS = {
     "i": Kind("instance", "machines"),
@@ -52,6 +59,7 @@ KINDS = {
     "vpc": Kind("vpc", "networks"),
     "subnet": Kind("subnet", "subnets"),
     "sg": Kind("security-group", "groups"),
+    "sgr": RuleKind("security-group-rule", "groups"),
     "eni": Kind("network-interface", "ports"),
     "eipalloc": Kind("elastic-ip", "elastics"),
     "rtb": Kind("route-table", _RECORDS),

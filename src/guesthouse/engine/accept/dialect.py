@@ -121,11 +121,15 @@ async def _record(desk: Desk, id: str) -> DoorRecord:
 
 
 async def _find(desk: Desk, id: str) -> tuple[str, Any]:
-    """The project's own record with this id, whatever it is."""
+    """The project's own record with this id, whatever it is; rules lie in those of their groups."""
     for table in TAGGABLE:
         record = await getattr(desk.tx, table).get(id)
         if record is not None and record.project == desk.asker.project:
             return table, record
+    for group in await desk.tx.groups.select(project=desk.asker.project):
+        for rule in group.rules:
+            if rule.id == id:
+                return "rules", rule
     raise NotFound(f"there is no {id} to be tagged", subject=id, field="subject", value=id)
 
 

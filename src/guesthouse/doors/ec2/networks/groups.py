@@ -121,7 +121,9 @@ def authorize(direction: Direction) -> Run:
                 text = f'the specified rule "peer: {others}, {said.protocol}, ALLOW" already exists'
                 raise Fault("InvalidPermission.Duplicate", text)
             there.add(said.what)
-        await call.do(*(_add(found, direction, said) for said in wanted), wait_s=kept.WAIT_S)
+        tags = call.tags(kept.RULE)
+        pieces = (Piece(intent=_add(found, direction, said), tags=tags) for said in wanted)
+        await call.make(*pieces, wait_s=kept.WAIT_S)
         after = await call.stock(*kept.NOUNS)
         new = [rule for rule in after.groups[found.id].rules if all(rule.id != each.id for each in found.rules)]
         return {

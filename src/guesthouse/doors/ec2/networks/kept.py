@@ -19,6 +19,7 @@ from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.network import Elastic, Group
 
 VPC, SUBNET, GROUP, INTERFACE = "vpc", "subnet", "security-group", "network-interface"
+RULE = "security-group-rule"
 TABLE, INTERNET_GATEWAY, NAT_GATEWAY = "route-table", "internet-gateway", "natgateway"
 NOUNS = ("networks", "subnets", "groups", "ports", "elastics", "machines", "door_records", "tags", "pools")
 __all__ = ["document", "record"]

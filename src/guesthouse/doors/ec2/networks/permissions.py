@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.networks import kept
-from guesthouse.doors.ec2.rows import owner
+from guesthouse.doors.ec2.rows import owner, tag_set
 from guesthouse.engine.stock import Stock
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.cloudids import ec2_id
@@ -157,7 +157,7 @@ def rule_of(stock: Stock, group: Group, rule: Rule) -> dict[str, Any]:
         "IsEgress": rule.direction is Direction.OUT,
         **_numbers(rule, all_=True),
         "Description": rule.description or None,
-        "Tags": [],
+        "Tags": tag_set(stock.tags.get(rule.id, {})),
     }
     if rule.group:
         peer = stock.groups.get(rule.group, group)
