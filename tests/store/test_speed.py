@@ -14,18 +14,24 @@ from tests.patience import PATIENCE_S
 from tests.store import making
 
 from guesthouse.model.machine import MachineRow, MachineSpec
-from guesthouse.store import SqlStore
+from guesthouse.store import SqlStore, straight
 from guesthouse.store.databases import locate
 
 
 @pytest.fixture
-def statements() -> Any:
+def statements(monkeypatch: pytest.MonkeyPatch) -> Any:
     """All SQL that is run while the test runs."""
     seen: list[tuple[str, Any]] = []
+    run = straight.run
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         seen.append((statement, parameters))
 
+    def note_straight(driver: Any, sql: str, parameters: tuple[Any, ...]) -> Any:
+        seen.append((sql, parameters))
+        return run(driver, sql, parameters)
+
+    monkeypatch.setattr(straight, "run", note_straight)
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
     yield seen
     sa.event.remove(sa.Engine, "before_cursor_execute", note)

@@ -31,18 +31,23 @@ class SqlEventLog:
         """Add an event; its number and time are the database's."""
         names = (name for name in event.__struct_fields__ if name not in ("number", "at"))
         values = {name: encode(Event, name, getattr(event, name)) for name in names}
-        number: int = (await self._session.execute(_append(), values)).scalar_one()
+        number: int = await self._session.value(_append(), **values)
         if number % _PRUNED_EVERY == 0:
-            await self._session.execute(_prune(), {"oldest": number - KEPT})
+            await self._session.count(_prune(), oldest=number - KEPT)
 
     async def after(self, number: int, project: str | None, limit: int) -> list[Event]:
         """Events with a higher number, in order; of one project, or of all where it is None."""
         values = {"after": number, "count": limit} | ({} if project is None else {"project": project})
-        return decode(Event, (await self._session.execute(_after(project is not None), values)).all())
+        return decode(Event, await self._session.rows(_after(project is not None), **values))
 
     async def last(self) -> int:
         """The highest number given so far that is kept, 0 where there is none."""
-        return int((await self._session.execute(sa.select(sa.func.max(EVENTS.c.number)))).scalar() or 0)
+        return int(await self._session.value(_last()) or 0)
+
+
+@cache
+def _last() -> sa.Executable:
+    return sa.select(sa.func.max(EVENTS.c.number))
 
 
 @cache

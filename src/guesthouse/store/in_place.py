@@ -17,6 +17,7 @@ import aiosqlite
 from aiosqlite.core import _connection_worker_thread
 
 _ROWS_AT_ONCE = 64
+_KEPT_STATEMENTS = 512
 _NEVER_WAIT = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 
 
@@ -27,6 +28,11 @@ class InPlace(aiosqlite.Connection):
         super().__init__(connector, _ROWS_AT_ONCE)
         # As SQLAlchemy has it: a forgotten connection keeps no process alive.
         self._thread = Thread(target=_work, args=(self._tx,), daemon=True)
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """The connection itself, for `store.straight`."""
+        return self._conn
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Where aiosqlite hands a call to its thread."""
@@ -55,7 +61,7 @@ def _may_wait(fn: Callable[..., Any], args: tuple[Any, ...]) -> bool:
 
 async def connect(database: str, **options: Any) -> InPlace:
     """Open a database file: ``async_creator_fn`` of SQLAlchemy's aiosqlite."""
-    any_thread = options | {"check_same_thread": False}
-    connection = InPlace(lambda: sqlite3.connect(database, **any_thread))
+    ours = options | {"check_same_thread": False, "cached_statements": _KEPT_STATEMENTS}
+    connection = InPlace(lambda: sqlite3.connect(database, **ours))
     await connection
     return connection

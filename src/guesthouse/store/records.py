@@ -13,10 +13,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Generic, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -28,6 +29,12 @@ from guesthouse.store import failures
 from guesthouse.store.schema import LITERAL, Noun, Record, Row, epoch_now, scalar_type
 from guesthouse.store.uninterrupted import uninterrupted
 
+if TYPE_CHECKING:
+    from guesthouse.store.straight import Straight
+
+_AT_ONCE = 64
+"""So many statements may run before others of the loop get their turn."""
+_ID = (("id", None),)
 _FIXED = frozenset({"id", "created_at"})
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -43,6 +50,8 @@ class Session:
         self._connection = connection
         self._database = database
         self._usable = True
+        self._statements = 0
+        self._straight = _straight(connection)
         self.dialect = connection.dialect.name
 
     @property
@@ -50,15 +59,37 @@ class Session:
         """The same for all transactions of one connection."""
         return self._connection.info.setdefault("token", object())
 
-    async def execute(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> sa.CursorResult[Any]:
-        """Run a statement to its end."""
+    async def rows(self, statement: sa.Executable, **values: Any) -> Sequence[Sequence[Any]]:
+        """Run a statement to its end; all its rows."""
+        await self._take_turns()
         with self._statement():
-            return await uninterrupted(self._connection.execute(statement, values))
+            if self._straight is not None:
+                return self._straight.rows(statement, values)
+            return (await uninterrupted(self._connection.execute(statement, values))).all()
+
+    async def count(self, statement: sa.Executable, **values: Any) -> int:
+        """Run a statement to its end; how many rows it changed."""
+        await self._take_turns()
+        with self._statement():
+            if self._straight is not None:
+                return self._straight.count(statement, values)
+            return (await uninterrupted(self._connection.execute(statement, values))).rowcount
+
+    async def value(self, statement: sa.Executable, **values: Any) -> Any:
+        """Run a statement to its end; the first value of its first row, None where it has none."""
+        rows = await self.rows(statement, **values)
+        return rows[0][0] if rows else None
 
     async def commit(self) -> None:
         """Keep what was done."""
         with self._statement():
             await uninterrupted(self._connection.commit())
+
+    async def _take_turns(self) -> None:
+        """Let others of this loop go on, where many statements have not done so by themselves."""
+        self._statements += 1
+        if self._straight is not None and self._statements % _AT_ONCE == 0:
+            await asyncio.sleep(0)
 
     @contextmanager
     def _statement(self) -> Iterator[None]:
@@ -68,6 +99,17 @@ class Session:
         with failures.named(self._database):
             yield
         self._usable = True
+
+
+def _straight(connection: AsyncConnection) -> Straight | None:
+    """The straight way, where there is one. Its module, and SQLite's driver, are loaded with the first connection."""
+    if connection.dialect.name != "sqlite":
+        return None
+    from guesthouse.store.straight import Straight
+
+    assert connection.sync_connection is not None
+    driver: Any = connection.sync_connection.connection.driver_connection
+    return Straight(driver)
 
 
 class RecordTable(Generic[Record, Row]):
@@ -94,8 +136,7 @@ class RecordTable(Generic[Record, Row]):
         """Add a record, return it with the database's time; raises `Conflict` where a unique value is taken."""
         values = {name: _encode(self._noun, name, getattr(record, name)) for name in record.__struct_fields__}
         del values["created_at"]
-        result = await self._session.execute(_insert(self._noun, self._session.dialect), values)
-        created_at = result.scalar()
+        created_at = await self._session.value(_insert(self._noun, self._session.dialect), **values)
         if created_at is None:
             await self._refuse_taken(self._noun.unique, values, but_by="")
             raise Conflict(f"the {self._noun.word} has a value that may be there once only", subject=self._noun.word)
@@ -111,28 +152,29 @@ class RecordTable(Generic[Record, Row]):
         equal = _filters(self._noun, {**expect, "id": id})
         values = {name: _encode(self._noun, name, value) for name, value in changes.items()}
         if touched := [columns for columns in self._noun.unique if values.keys() & set(columns)]:
-            current = await self._session.execute(_select(self._noun, self._noun.record, ("id",)), {"is_id": id})
-            for row in current.mappings():
-                await self._refuse_taken(touched, {**row, **values}, but_by=id)
-        statement = _update(self._noun, tuple(sorted(equal)), tuple(sorted(values)))
+            current = await self._session.rows(_select(self._noun, self._noun.record, _ID), is_id=id)
+            for row in current:
+                there = dict(zip(_fields(self._noun.record), row, strict=True))
+                await self._refuse_taken(touched, {**there, **values}, but_by=id)
+        statement = _update(self._noun, _equalities(equal), tuple(sorted(values)))
         parameters = _parameters(equal) | {f"to_{name}": value for name, value in values.items()}
-        return (await self._session.execute(statement, parameters)).rowcount == 1
+        return await self._session.count(statement, **parameters) == 1
 
     async def delete(self, id: str) -> None:
         """Remove a record; it may be gone already."""
-        await self._session.execute(_delete(self._noun), {"is_id": id})
+        await self._session.count(_delete(self._noun), is_id=id)
 
     async def _load(self, struct: Any, equal: Mapping[str, object]) -> list[Any]:
         values = _filters(self._noun, equal)
-        statement = _select(self._noun, struct, tuple(sorted(values)))
-        result = await self._session.execute(statement, _parameters(values))
-        return decode(struct, result.all())
+        statement = _select(self._noun, struct, _equalities(values))
+        return decode(struct, await self._session.rows(statement, **_parameters(values)))
 
     async def _refuse_taken(self, unique: Iterable[tuple[str, ...]], values: Mapping[str, Any], *, but_by: str) -> None:
         for columns in unique:
-            parameters = _parameters({name: values[name] for name in columns})
-            found = await self._session.execute(_select(self._noun, _Holder, tuple(sorted(columns))), parameters)
-            if any(holder != but_by for holder in found.scalars()):
+            equal = {name: values[name] for name in columns}
+            statement = _select(self._noun, _Holder, _equalities(equal))
+            found = await self._session.rows(statement, **_parameters(equal))
+            if any(holder != but_by for (holder,) in found):
                 raise _taken(self._noun.word, columns[-1], values)
 
 
@@ -155,32 +197,41 @@ def _taken(word: str, field: str, values: Mapping[str, Any]) -> Conflict:
 # --- between structs and columns -------------------------------------------------------------------------------
 
 
+# SQLite has numbers for truths.
+_TRUTHS: Mapping[Any, bool] = {False: False, True: True}
+
+
 class _Field(NamedTuple):
-    """How a field is kept: its annotation, and the decoder of its document where it is one."""
+    """How a field is kept: its annotation, and what reads it where a column does not have it as it is."""
 
     annotation: Any
-    document: msgspec.json.Decoder[Any] | None
+    read: Callable[[Any], Any] | None
+    is_document: bool
 
 
 @cache
 def _fields(struct: Any) -> dict[str, _Field]:
-    return {
-        field.name: _Field(field.type, msgspec.json.Decoder(field.type) if scalar_type(field.type) is None else None)
-        for field in msgspec.structs.fields(struct)
-    }
+    found = {}
+    for field in msgspec.structs.fields(struct):
+        is_document = scalar_type(field.type) is None
+        truth = _TRUTHS.__getitem__ if field.type is bool else None
+        found[field.name] = _Field(
+            field.type, msgspec.json.Decoder(field.type).decode if is_document else truth, is_document
+        )
+    return found
 
 
 def decode(struct: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:
     """Rows with the struct's fields as columns, in its order, as structs; raises `Failed` where they do not fit."""
     fields = _fields(struct)
-    documents = [(name, field.document) for name, field in fields.items() if field.document]
+    readers = [(name, field.read) for name, field in fields.items() if field.read]
     try:
         records = [dict(zip(fields, row, strict=True)) for row in rows]
-        for name, document in documents:
+        for name, read in readers:
             for record in records:
-                record[name] = document.decode(record[name])
+                record[name] = read(record[name])
         return msgspec.convert(records, list[struct])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, KeyError) as error:
         raise Failed(
             f"a stored {struct.__name__} cannot be read: {error}",
             subject="database",
@@ -197,7 +248,7 @@ def encode(struct: Any, name: str, value: object) -> Any:
         checked = msgspec.convert(value, field.annotation)
     except msgspec.ValidationError as error:
         raise TypeError(f"{name}={value!r} is no value of {struct.__name__}.{name}: {error}") from error
-    return msgspec.json.encode(checked).decode() if field.document else msgspec.to_builtins(checked)
+    return msgspec.json.encode(checked).decode() if field.is_document else msgspec.to_builtins(checked)
 
 
 def _encode(noun: Noun[Any, Any], name: str, value: object) -> Any:
@@ -207,7 +258,7 @@ def _encode(noun: Noun[Any, Any], name: str, value: object) -> Any:
 def _filters(noun: Noun[Any, Any], equal: Mapping[str, object]) -> dict[str, Any]:
     record: Any = noun.record
     for name in equal:
-        if (field := _fields(record).get(name)) and field.document:
+        if (field := _fields(record).get(name)) and field.is_document:
             raise TypeError(f"{name!r} of a {noun.record.__name__} is a document; only scalars can be compared")
     return {name: _encode(noun, name, value) for name, value in equal.items()}
 
@@ -219,16 +270,23 @@ def _parameters(equal: Mapping[str, Any]) -> dict[str, Any]:
 # --- statements ------------------------------------------------------------------------------------------------
 
 
-def _is(noun: Noun[Any, Any], name: str) -> sa.ColumnElement[bool]:
+def _equalities(equal: Mapping[str, Any]) -> tuple[tuple[str, float | None], ...]:
+    """The columns that are compared, in their order, with the values of those that are written into the statement."""
+    return tuple((name, equal[name] if name in LITERAL else None) for name in sorted(equal))
+
+
+def _is(noun: Noun[Any, Any], name: str, literal: float | None = None) -> sa.ColumnElement[bool]:
     column = noun.table.c[name]
-    value = sa.bindparam(f"is_{name}", type_=column.type, literal_execute=name in LITERAL)
+    if literal is not None:
+        return column == sa.literal_column(repr(float(literal)))
+    value = sa.bindparam(f"is_{name}", type_=column.type)
     return column.is_not_distinct_from(value) if column.nullable else column == value
 
 
 @cache
-def _select(noun: Noun[Any, Any], struct: Any, equal: tuple[str, ...]) -> sa.Select[Any]:
+def _select(noun: Noun[Any, Any], struct: Any, equal: tuple[tuple[str, float | None], ...]) -> sa.Select[Any]:
     columns = [noun.table.c[name] for name in _fields(struct)]
-    return sa.select(*columns).where(*(_is(noun, name) for name in equal)).order_by(noun.table.c.seq)
+    return sa.select(*columns).where(*(_is(noun, *each) for each in equal)).order_by(noun.table.c.seq)
 
 
 @cache
@@ -240,9 +298,9 @@ def _insert(noun: Noun[Any, Any], dialect: str) -> sa.Executable:
 
 
 @cache
-def _update(noun: Noun[Any, Any], equal: tuple[str, ...], changed: tuple[str, ...]) -> sa.Update:
+def _update(noun: Noun[Any, Any], equal: tuple[tuple[str, float | None], ...], changed: tuple[str, ...]) -> sa.Update:
     values = {name: sa.bindparam(f"to_{name}", type_=noun.table.c[name].type) for name in changed}
-    return sa.update(noun.table).where(*(_is(noun, name) for name in equal)).values(values)
+    return sa.update(noun.table).where(*(_is(noun, *each) for each in equal)).values(values)
 
 
 @cache

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -48,7 +47,7 @@ class SqlTransaction:
 
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock; it goes on while the transaction runs."""
-        return float((await self._session.execute(_NOW)).scalar_one())
+        return float(await self._session.value(_NOW))
 
 
 class SqlStore:
@@ -105,7 +104,7 @@ class SqlStore:
     async def moment(self) -> Moment:
         """What is committed now, by a stamp: whatever anyone commits changes it."""
         async with self._begin(self._observer) as session:
-            found: Sequence[Any] = (await session.execute(self._moment)).one()
+            (found,) = await session.rows(self._moment)
             # A number of SQLite's means something on its own connection alone.
             return Moment((session.token, found[0]), float(found[1]))
 
