@@ -387,6 +387,9 @@ class Transaction(Protocol):
     @property
     def events(self) -> EventLog: ...
 
+    async def moment(self) -> Moment:
+        """The state that this transaction reads."""
+
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
 
@@ -403,13 +406,17 @@ class EventLog(Protocol):
 
 @dataclass(frozen=True)
 class Moment:
-    """A state of the store. Where two of one store have equal stamps, nothing was committed between them.
+    """A state of the store. Where two have the same `number`, no record was written between them.
 
     `at` is the database's time.
     """
 
-    stamp: object
+    number: int
     at: float
+
+
+Touched = Mapping[str, Mapping[str, bool]]
+"""Ids of records that were written, by table, in the order of writing; True for new ones."""
 
 
 class Store(Protocol):
@@ -423,8 +430,16 @@ class Store(Protocol):
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
 
-    async def moment(self) -> Moment:
-        """What is committed now, by a stamp: whatever anyone commits changes it."""
+
+class Journal(Protocol):
+    """What has been written, for those who keep what they have read."""
+
+    def touched(self, after: int, until: int) -> Touched | None:
+        """What was written between two moments, by their numbers; None where that is not known."""
+
+
+class JournaledStore(Store, Journal, Protocol):
+    """A store that tells what has been written."""
 
 
 class Changes(Protocol):

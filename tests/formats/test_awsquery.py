@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from guesthouse.formats.awsquery import shapes
-from guesthouse.formats.awsquery.answer import Writer, Written, refusal
+from guesthouse.formats.awsquery.answer import PIECE_BYTES, Lasting, Same, Source, Writer, refusal
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.awsquery.request import Reader, tree
 
@@ -154,11 +154,35 @@ def test_what_xml_cannot_hold_is_left_out() -> None:
     assert b"</Message>" in refusal(Fault("A", "<\x01>"), "r")
 
 
-def test_written_xml_is_taken_as_it_is() -> None:
-    written = WRITER.written("KeyPairInfo", {"KeyName": "k"})
-    assert isinstance(written, Written)
-    whole = WRITER.answer("DescribeKeyPairs", {"KeyPairs": [written]}, "r")
-    assert whole == WRITER.answer("DescribeKeyPairs", {"KeyPairs": [{"KeyName": "k"}]}, "r")
+def test_what_lasts_is_written_once() -> None:
+    made = []
+
+    def make(name: str) -> dict[str, Any]:
+        made.append(name)
+        return {"KeyName": name, "KeyType": None}
+
+    lasting = Lasting(Source(make, {"Outer": str.upper}, ("Outer",)), "k")
+    plain = WRITER.answer("DescribeKeyPairs", {"KeyPairs": [{"KeyName": "k"}]}, "r")
+    for _ in range(2):
+        assert WRITER.answer("DescribeKeyPairs", {"KeyPairs": [lasting]}, "r") == plain
+    assert made == ["k"]
+    assert dict(lasting) == {"KeyName": "k", "KeyType": None, "Outer": "K"}
+
+
+def test_what_is_the_same_in_many_is_written_once() -> None:
+    same = Same(Code=16, Name="running")
+    said = {"InstanceStatuses": [{"InstanceState": same}, {"InstanceState": same}]}
+    plain = {"InstanceStatuses": [{"InstanceState": dict(same)}] * 2}
+    assert WRITER.answer("DescribeInstanceStatus", said, "r") == WRITER.answer("DescribeInstanceStatus", plain, "r")
+    assert same.xml == "<code>16</code><name>running</name>"
+
+
+def test_a_large_answer_comes_in_pieces() -> None:
+    keys = [{"KeyName": f"{number}-ü-{'k' * 100}"} for number in range(10_000)]
+    pieces = list(WRITER.pieces("DescribeKeyPairs", {"KeyPairs": keys}, "r"))
+    assert b"".join(pieces) == WRITER.answer("DescribeKeyPairs", {"KeyPairs": keys}, "r")
+    assert max(map(len, pieces)) < 2 * PIECE_BYTES
+    assert len(pieces) > 4
 
 
 def test_an_unknown_member_is_a_fault_of_ours() -> None:

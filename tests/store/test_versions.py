@@ -83,7 +83,7 @@ def contents(connection: sa.Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def begin_with(connection: sa.Connection, version: str, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Make the tables of a version, and put into them what they have columns for."""
+    """Make the tables of a version, and put into them what they have tables and columns for."""
     config = Config()
     config.set_main_option("script_location", str(versions.MIGRATIONS))
     config.attributes["connection"] = connection
@@ -91,7 +91,8 @@ def begin_with(connection: sa.Connection, version: str, rows: dict[str, list[dic
     tables = sa.MetaData()
     tables.reflect(connection)
     for name, records in rows.items():
-        table = tables.tables[name]
+        if (table := tables.tables.get(name)) is None:
+            continue
         connection.execute(table.insert(), [{key: row[key] for key in row if key in table.columns} for row in records])
 
 

@@ -36,7 +36,7 @@ from guesthouse.model.house import House
 from guesthouse.model.machine import MachineRow, Power, State
 from guesthouse.model.names import make_id
 from guesthouse.model.resources import Project
-from guesthouse.ports import Checkpoint, Host, HostFacts, MachineHost, Store
+from guesthouse.ports import Checkpoint, Host, HostFacts, JournaledStore, MachineHost, Store
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ async def never_stop(kind: str, step: str, edge: str) -> None:
 
 @asynccontextmanager
 async def open_engine(
-    store: Store,
+    store: JournaledStore,
     host: Host,
     house: House,
     identity: Identity,
@@ -114,7 +114,7 @@ async def open_engine(
                 accept=accept,
                 views=Views(store, board, host.disks),
                 networks=NetworkViews(store, host.network_facts),
-                stock=Stocktaking(store, host.facts),
+                stock=Stocktaking(store, store, host.facts),
                 inside=Inside(
                     store, host.guests, host.files, host.streams, host.network_facts, host.keys, board.changes
                 ),

@@ -5,19 +5,19 @@ Rules
 1. A `Stock` is of one moment: everything in it was read in one transaction.
 2. Only the nouns that were named are in it. Reading another one is a fault of the caller: `KeyError`.
 3. It has what an asker of the project may see: its own, images that it may use, shared networks with their subnets.
-4. What was read is kept, for the projects that asked last, until anyone commits anything: it is looked up each time
-   whether that is so. What was read while somebody committed is not kept, nor put together with what was before.
+4. What was read is kept, for the projects that asked last. Each time the number of the last commit is looked up; what
+   was written since is read, or all where that is not known. What was handed out before stays as it is.
    What the host has (`CAPACITY`) is looked up each time.
+5. Who writes but by the store is not noticed.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.resolve import images_of
@@ -26,17 +26,23 @@ from guesthouse.model.errors import NotFound
 from guesthouse.model.machine import Machine
 from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.model.resources import Disk, Image, Key, OperationRow, Project, Share, Snapshot
-from guesthouse.ports import Capacity, HostFacts, Store, Transaction
+from guesthouse.ports import Capacity, HostFacts, Journal, Moment, Store, Touched, Transaction
 
 CAPACITY = "capacity"
 """Named among the nouns: what the host has."""
 Records = dict[str, Any]
+T = TypeVar("T")
 KEPT_PROJECTS = 8
+NEVER = -1
+MANY = 500
+"""So many written records of a noun are read one by one; where there are more, all are read at once."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """Records by id, by noun; `at` is the database's time. `capacity` is there where that was named as a noun.
+    """Records by id, by noun, as of the commit of that `number`; `at` is the database's time.
+
+    `capacity` is there where that was named as a noun.
 
     Who makes much of it may leave that in `kept`, by a name: it is found there as long as nothing has changed, and once
     more, in `before`, when something has.
@@ -45,9 +51,11 @@ class Stock:
     project: Project
     at: float
     nouns: Mapping[str, Records]
+    number: int = 0
     capacity: Capacity | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
+    _looked_up: dict[str, Any] = field(default_factory=dict)
 
     @property
     def machines(self) -> dict[str, Machine]:
@@ -66,10 +74,10 @@ class Stock:
         """With whom the project's own images are shared."""
         return self.nouns["shares"]
 
-    @cached_property
+    @property
     def accounts(self) -> dict[str, int]:
         """The numbers of projects by their ids: of the own one, of those whose images it uses, or that use its."""
-        return {id: project.number for id, project in self.nouns["projects"].items()}
+        return self._once("accounts", lambda: {id: each.number for id, each in self.nouns["projects"].items()})
 
     @property
     def snapshots(self) -> dict[str, Snapshot]:
@@ -114,38 +122,46 @@ class Stock:
         """What doors keep."""
         return self.nouns["door_records"]
 
-    @cached_property
+    @property
     def tags(self) -> dict[str, dict[str, str]]:
         """Names and texts by the id of what they are put on; those of machines are in their descriptions."""
+        return self._once("tags", self._tags)
+
+    @property
+    def ports_of(self) -> dict[str, dict[str, Port]]:
+        """The ports of each machine, by their MAC addresses."""
+        return self._once("ports", self._ports_of)
+
+    @property
+    def elastic_of(self) -> dict[str, Elastic]:
+        """The elastic address of each port that has one."""
+        return self._once("elastics", lambda: {each.port: each for each in self.elastics.values() if each.port})
+
+    @property
+    def records_of(self) -> dict[str, list[DoorRecord]]:
+        """What doors keep of each thing."""
+        return self._once("records", self._records_of)
+
+    def _once(self, name: str, make: Callable[[], dict[str, T]]) -> dict[str, T]:
+        """What is looked up in the records in another way, made when it is first needed."""
+        if name not in self._looked_up:
+            self._looked_up[name] = make()
+        found: dict[str, T] = self._looked_up[name]
+        return found
+
+    def _tags(self) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {}
         for tag in self.nouns["tags"].values():
             found.setdefault(tag.subject, {})[tag.name] = tag.text
         return found
 
-    @cached_property
-    def disks_of(self) -> dict[str, list[Disk]]:
-        """The disks of each machine."""
-        found: dict[str, list[Disk]] = {}
-        for disk in self.disks.values():
-            found.setdefault(disk.machine, []).append(disk)
-        return found
-
-    @cached_property
-    def ports_of(self) -> dict[str, dict[str, Port]]:
-        """The ports of each machine, by their MAC addresses."""
+    def _ports_of(self) -> dict[str, dict[str, Port]]:
         found: dict[str, dict[str, Port]] = {}
         for port in self.ports.values():
             found.setdefault(port.machine, {})[port.mac] = port
         return found
 
-    @cached_property
-    def elastic_of(self) -> dict[str, Elastic]:
-        """The elastic address of each port that has one."""
-        return {elastic.port: elastic for elastic in self.elastics.values() if elastic.port}
-
-    @cached_property
-    def records_of(self) -> dict[str, list[DoorRecord]]:
-        """What doors keep of each thing."""
+    def _records_of(self) -> dict[str, list[DoorRecord]]:
         found: dict[str, list[DoorRecord]] = {}
         for record in self.records.values():
             if record.subject:
@@ -202,37 +218,38 @@ _LOAD: dict[str, Callable[[Transaction, str, str], Awaitable[list[Any]]]] = {
 """Nouns of which a project sees more, or less, than its own."""
 
 
-_RECORDS = "door_records"
-_OF_MACHINES = {"machines": "id", "disks": "machine", "ports": "machine", _RECORDS: "subject"}
-"""Nouns of which each machine has its own, and by what they are found."""
-
-
-async def _of_machines(
-    tx: Transaction, project: str, noun: str, machines: Sequence[str], there: Mapping[str, Records]
-) -> list[Any]:
-    """What these machines have of a noun. Doors keep something of their ports, too, and of all groups."""
-    wanted = list(machines)
-    if noun == _RECORDS:
-        wanted += ["", *there.get("ports", ()), *there.get("groups", ())]
-    table, column = getattr(tx, noun), _OF_MACHINES[noun]
-    return [record for id in wanted for record in await table.select(project=project, **{column: id})]
+_FOLLOWS: dict[str, frozenset[str]] = {
+    "images": frozenset({"images", "shares", "projects"}),
+    "shares": frozenset({"images", "shares", "projects"}),
+    "projects": frozenset({"images", "shares", "projects"}),
+    "networks": frozenset({"networks"}),
+    "subnets": frozenset({"networks", "subnets"}),
+    "operations": frozenset({"operations"}),
+    "pools": frozenset({"pools"}),
+}
+"""The tables that those nouns are made of: they are read anew when one of these was written."""
 
 
 @dataclass
 class _Shelf:
-    """What is kept of one project: stocks by their nouns, all of one stamp; and what was `made` of the ones before."""
+    """What is kept of one project.
 
-    stamp: object
+    `records` are nouns, each as of a moment's number; `stocks` are made of them; `made` is what was left in stocks that
+    are no more.
+    """
+
+    records: dict[str, tuple[int, Records]] = field(default_factory=dict)
     stocks: dict[frozenset[str], Stock] = field(default_factory=dict)
     made: dict[frozenset[str], dict[str, Any]] = field(default_factory=dict)
 
-    def records(self, noun: str) -> Records | None:
-        """What is kept of a noun."""
-        return next((stock.nouns[noun] for nouns, stock in self.stocks.items() if noun in nouns), None)
-
-    def all_made(self) -> dict[frozenset[str], dict[str, Any]]:
-        """What was made of the stocks, here or before."""
-        return self.made | {nouns: stock.before | stock.kept for nouns, stock in self.stocks.items()}
+    def put(self, wanted: frozenset[str], stock: Stock) -> None:
+        """Keep a stock, and of those of other moments only what was made of them."""
+        for nouns, old in list(self.stocks.items()):
+            if old.number != stock.number:
+                self.made[nouns] = old.before | old.kept
+                del self.stocks[nouns]
+        stock.before.update(self.made.pop(wanted, {}))
+        self.stocks[wanted] = stock
 
 
 @dataclass(frozen=True)
@@ -240,6 +257,7 @@ class Stocktaking:
     """Takes stock: `await stocktaking(asker, ("machines", "disks"))`."""
 
     store: Store
+    journal: Journal
     facts: HostFacts
     _shelves: dict[str, _Shelf] = field(default_factory=dict)
 
@@ -250,58 +268,57 @@ class Stocktaking:
         return replace(stock, capacity=await self.facts.capacity()) if CAPACITY in wanted else stock
 
     async def _stock(self, asker: Asker, wanted: frozenset[str]) -> Stock:
-        moment = await self.store.moment()
-        shelf = self._shelf(asker.project, moment.stamp)
-        if (kept := shelf.stocks.get(wanted)) is not None:
-            return replace(kept, at=moment.at)
-        there = {noun: records for noun in wanted if (records := shelf.records(noun)) is not None}
-        stock = await self._read(asker, wanted, there)
-        if (await self.store.moment()).stamp == moment.stamp:
-            stock.before.update(shelf.made.pop(wanted, {}))
-            shelf.stocks[wanted] = stock
-            return stock
-        return await self._read(asker, wanted, {}) if there else stock
+        shelf = self._shelf(asker.project)
+        async with self.store.read() as tx:
+            moment = await tx.moment()
+            kept = shelf.stocks.get(wanted)
+            if kept is not None and kept.number == moment.number:
+                return replace(kept, at=moment.at)
+            stock = await self._read(tx, moment, asker.project, wanted, shelf)
+        shelf.put(wanted, stock)
+        return stock
 
-    async def of(self, asker: Asker, machines: Sequence[str], nouns: Iterable[str]) -> Stock:
-        """The same, but of what each machine has of its own only what these machines have. It is not kept.
-
-        Records that doors keep of nothing else, or of groups, are all in it.
-        """
-        return await self._read(asker, nouns, {}, machines)
-
-    def _shelf(self, project: str, stamp: object) -> _Shelf:
-        """The project's, emptied where anything has changed; it becomes the last one to be given up."""
-        shelf = self._shelves.pop(project, None)
-        if shelf is None or shelf.stamp != stamp:
-            made = shelf.all_made() if shelf else {}
-            shelf = _Shelf(stamp, made=made)
+    def _shelf(self, project: str) -> _Shelf:
+        """The project's; it becomes the last one to be given up."""
+        shelf = self._shelves.pop(project) if project in self._shelves else _Shelf()
         self._shelves[project] = shelf
         while len(self._shelves) > KEPT_PROJECTS:
             del self._shelves[next(iter(self._shelves))]
         return shelf
 
-    async def _read(
-        self, asker: Asker, nouns: Iterable[str], there: Mapping[str, Records], machines: Sequence[str] | None = None
-    ) -> Stock:
-        """Read, in one transaction, what is not there."""
-        async with self.store.read() as tx:
-            project = await tx.projects.get(asker.project)
-            if project is None:
-                raise NotFound("the project is gone", subject="project", value=asker.project)
-            found = dict(there)
-            with _uncollected():
-                for noun in sorted(nouns, key=lambda noun: noun == _RECORDS):
-                    if noun not in found:
-                        if machines is not None and noun in _OF_MACHINES:
-                            records = await _of_machines(tx, project.id, noun, machines, found)
-                        else:
-                            records = await _LOAD.get(noun, _own)(tx, project.id, noun)
-                        found[noun] = {record.id: record for record in records}
-            return Stock(project, await tx.now(), found)
+    async def _read(self, tx: Transaction, moment: Moment, id: str, wanted: Iterable[str], shelf: _Shelf) -> Stock:
+        """Read what was written since it was read before, or all where that is not known."""
+        project = await tx.projects.get(id)
+        if project is None:
+            raise NotFound("the project is gone", subject="project", value=id)
+        found = {}
+        with uncollected():
+            for noun in wanted:
+                number, there = shelf.records.get(noun, (NEVER, {}))
+                touched = None if number == NEVER else self.journal.touched(number, moment.number)
+                found[noun] = await _brought_up(tx, id, noun, there, touched)
+                shelf.records[noun] = (moment.number, found[noun])
+        return Stock(project, moment.at, found, moment.number)
+
+
+async def _brought_up(tx: Transaction, project: str, noun: str, there: Records, touched: Touched | None) -> Records:
+    """The records of a noun as they are now, those before unchanged."""
+    if touched is not None and touched.keys().isdisjoint(_FOLLOWS.get(noun, {noun})):
+        return there
+    if touched is None or noun in _FOLLOWS or len(touched[noun]) > MANY:
+        return {record.id: record for record in await _LOAD.get(noun, _own)(tx, project, noun)}
+    found = dict(there)
+    for id, is_new in touched[noun].items():
+        record = await getattr(tx, noun).get(id)
+        if is_new or record is None or record.project != project:
+            found.pop(id, None)
+        if record is not None and record.project == project:
+            found[id] = record
+    return found
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without a look for garbage: thousands of records are made that stay, and looking through them takes as long."""
     gc.disable()
     try:

@@ -32,7 +32,7 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
-class DoorRecord(msgspec.Struct, frozen=True, kw_only=True):
+class DoorRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A thing of the dialect of one `door`. `subject` is the id of what it is about, "" where it stands for itself.
 
     `name` is its own among its kind in its project.
@@ -49,7 +49,7 @@ class DoorRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
-class Tag(msgspec.Struct, frozen=True, kw_only=True):
+class Tag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A word and its text, put on whatever has an id. Those of machines are the labels of their descriptions."""
 
     id: str

@@ -7,6 +7,7 @@ Rules
 2. `Machine` is the record: desired state (only the engine writes it; every change adds 1 to `generation`)
    beside observed state (only the host that holds the machine writes it).
 3. Sizes are MiB. Unknown fields are refused when a spec is read.
+4. What is here never refers to itself, and there are thousands of it: the collector of garbage is not to look at it.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Encoding(StrEnum):
     BASE64 = "base64"
 
 
-class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A disk of a machine. `disk` names an existing disk resource; without it one is made, `size_mib` large.
 
     One to `keep` outlasts the machine. One that is made has the content of an `image`, where one is named.
@@ -132,7 +133,7 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep: bool = False
 
 
-class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A port of the host's loopback that leads to a port of the guest; `host_port` 0 is chosen by the house."""
 
     guest_port: int
@@ -140,7 +141,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     protocol: str = "tcp"
 
 
-class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A network card on the `network` of that name, or, without one, on a user-mode network of its own.
 
     `mac` is chosen by the house when empty. So are, on a network, the `subnet` and the `address` in it. `groups` are
@@ -157,7 +158,7 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     public: bool = False
 
 
-class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A machine as a person describes it.
 
     `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
@@ -206,7 +207,7 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What cloud-init reported at its end; `log` has its last lines when it went wrong."""
 
     ok: bool
@@ -215,7 +216,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     log: str = ""
 
 
-class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
+class MachineStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the host saw of a machine; empty where it has seen nothing.
 
     `ended` is how it ended though nobody asked for that: powered-off (by its guest), crashed, host-restarted.
@@ -236,7 +237,7 @@ class MachineStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, str] | None = None
 
 
-class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
+class MachineRow(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """The scalar columns of a machine: all that a list shows. `address` is its first on a network.
 
     `interrupted_at` is when it is ended to give its place away, or was; 0 where it is not.
@@ -270,7 +271,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True):
     created_at: float = 0.0
 
 
-class Machine(MachineRow, kw_only=True, frozen=True):
+class Machine(MachineRow, kw_only=True, frozen=True, gc=False):
     """A machine's whole record: the row, what was asked for (`spec`) and what was seen (`status`).
 
     `template` is what its first start is forked from, empty where that is a boot. `origin` is the machine that it was

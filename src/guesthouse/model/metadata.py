@@ -21,7 +21,7 @@ class Dialect(StrEnum):
     AZURE = "azure"
 
 
-class MetadataOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MetadataOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What a machine's metadata service does.
 
     With `tokens_required` EC2's documents want a session (IMDSv2). `hop_limit` is how many routers an answer may pass,

@@ -162,7 +162,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A NIC's place on a network; `number` is its own in the network, its TAP is called by it.
 
     `machine` is empty while none has it. `name` and `forwards` are what its machine's description says. `address`

@@ -207,7 +207,7 @@ class DiskState(StrEnum):
     DELETING = "deleting"
 
 
-class Disk(msgspec.Struct, frozen=True, kw_only=True):
+class Disk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A writable disk. `image` is the image under it (qcow2) or copied into it (raw); `machine` who has it.
 
     `template` is the template whose frozen disk lies between the image and this one.

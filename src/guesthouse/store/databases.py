@@ -85,7 +85,6 @@ class Database:
     """One kind of database. `poll_s` is how often followers look by themselves, None where hints are never lost.
 
     `starter` is for a start, which looks at the tables as such and may change them; it begins as a writer by hand.
-    `stamp` is an expression whose value, on the same connection, changes with every commit of any other one.
     """
 
     driver: str
@@ -93,7 +92,6 @@ class Database:
     writer: Side
     starter: Side
     poll_s: float | None
-    stamp: str
 
 
 async def _connect(*arguments: Any, **options: Any) -> Any:
@@ -116,7 +114,6 @@ def _sqlite(lock_timeout_s: float) -> Database:
         # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
         starter=Side(options, (_WAL, durable)),
         poll_s=None,
-        stamp="(SELECT data_version FROM pragma_data_version)",
     )
 
 
@@ -144,8 +141,6 @@ def _postgresql(lock_timeout_s: float) -> Database:
         writer=Side(common | latest, on_begin=f"SELECT pg_advisory_xact_lock({_LOCK}), pg_notify('{CHANNEL}', '')"),
         starter=Side(common | latest),
         poll_s=5.0,
-        # Which transactions are over: a commit ends one.
-        stamp="pg_current_snapshot()::text",
     )
 
 
@@ -170,10 +165,6 @@ class Place:
     def reader(self) -> AsyncEngine:
         """Connections for readers, opened as they are wanted and then kept; who finds none free waits."""
         return self._engine(self.database.reader, pool_size=_READERS, max_overflow=0)
-
-    def observer(self) -> AsyncEngine:
-        """The one connection that sees whether something was committed."""
-        return self._engine(self.database.reader, pool_size=1, max_overflow=0)
 
     def writer(self) -> AsyncEngine:
         """The one connection that writes."""

@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from guesthouse.model.resources import Event
-from guesthouse.store.records import Session, decode, encode
+from guesthouse.store.records import Session, encode
 from guesthouse.store.schema import EVENTS, epoch_now
 
 KEPT = 10_000
@@ -38,7 +38,7 @@ class SqlEventLog:
     async def after(self, number: int, project: str | None, limit: int) -> list[Event]:
         """Events with a higher number, in order; of one project, or of all where it is None."""
         values = {"after": number, "count": limit} | ({} if project is None else {"project": project})
-        return decode(Event, await self._session.rows(_after(project is not None), **values))
+        return await self._session.read(Event, _after(project is not None), **values)
 
     async def last(self) -> int:
         """The highest number given so far that is kept, 0 where there is none."""

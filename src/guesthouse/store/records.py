@@ -51,13 +51,16 @@ class Session:
         self._database = database
         self._usable = True
         self._statements = 0
+        self.touched: dict[str, dict[str, bool]] = {}
         self._straight = _straight(connection)
         self.dialect = connection.dialect.name
 
-    @property
-    def token(self) -> object:
-        """The same for all transactions of one connection."""
-        return self._connection.info.setdefault("token", object())
+    def touch(self, table: str, id: str, *, is_new: bool = False) -> None:
+        """Note that a record was written."""
+        ids = self.touched.setdefault(table, {})
+        if is_new:
+            ids.pop(id, None)
+        ids[id] = ids.get(id, False) or is_new
 
     async def rows(self, statement: sa.Executable, **values: Any) -> Sequence[Sequence[Any]]:
         """Run a statement to its end; all its rows."""
@@ -66,6 +69,16 @@ class Session:
             if self._straight is not None:
                 return self._straight.rows(statement, values)
             return (await uninterrupted(self._connection.execute(statement, values))).all()
+
+    async def read(self, struct: Any, statement: sa.Executable, **values: Any) -> list[Any]:
+        """Run a statement to its end; its rows as structs."""
+        if self._straight is None:
+            return decode(struct, await self.rows(statement, **values), {})
+        await self._take_turns()
+        seen: dict[str, str] = {}
+        with self._statement():
+            parts = self._straight.parts(statement, values)
+            return [record for part in parts for record in decode(struct, part, seen)]
 
     async def count(self, statement: sa.Executable, **values: Any) -> int:
         """Run a statement to its end; how many rows it changed."""
@@ -140,6 +153,7 @@ class RecordTable(Generic[Record, Row]):
         if created_at is None:
             await self._refuse_taken(self._noun.unique, values, but_by="")
             raise Conflict(f"the {self._noun.word} has a value that may be there once only", subject=self._noun.word)
+        self._session.touch(self._noun.table.name, values["id"], is_new=True)
         return msgspec.structs.replace(record, created_at=created_at)
 
     async def update(self, id: str, expect: Mapping[str, object], **changes: object) -> bool:
@@ -158,16 +172,20 @@ class RecordTable(Generic[Record, Row]):
                 await self._refuse_taken(touched, {**there, **values}, but_by=id)
         statement = _update(self._noun, _equalities(equal), tuple(sorted(values)))
         parameters = _parameters(equal) | {f"to_{name}": value for name, value in values.items()}
-        return await self._session.count(statement, **parameters) == 1
+        changed = await self._session.count(statement, **parameters) == 1
+        if changed:
+            self._session.touch(self._noun.table.name, id)
+        return changed
 
     async def delete(self, id: str) -> None:
         """Remove a record; it may be gone already."""
-        await self._session.count(_delete(self._noun), is_id=id)
+        if await self._session.count(_delete(self._noun), is_id=id):
+            self._session.touch(self._noun.table.name, id)
 
     async def _load(self, struct: Any, equal: Mapping[str, object]) -> list[Any]:
         values = _filters(self._noun, equal)
         statement = _select(self._noun, struct, _equalities(values))
-        return decode(struct, await self._session.rows(statement, **_parameters(values)))
+        return await self._session.read(struct, statement, **_parameters(values))
 
     async def _refuse_taken(self, unique: Iterable[tuple[str, ...]], values: Mapping[str, Any], *, but_by: str) -> None:
         for columns in unique:
@@ -197,6 +215,8 @@ def _taken(word: str, field: str, values: Mapping[str, Any]) -> Conflict:
 # --- between structs and columns -------------------------------------------------------------------------------
 
 
+# Fields in which thousands of records name the same few things.
+_SHARED = frozenset({"project", "host", "image", "template", "network", "subnet", "door", "kind"})
 # SQLite has numbers for truths.
 _TRUTHS: Mapping[Any, bool] = {False: False, True: True}
 
@@ -221,12 +241,18 @@ def _fields(struct: Any) -> dict[str, _Field]:
     return found
 
 
-def decode(struct: Any, rows: Sequence[Sequence[Any]]) -> list[Any]:
-    """Rows with the struct's fields as columns, in its order, as structs; raises `Failed` where they do not fit."""
+def decode(struct: Any, rows: Sequence[Sequence[Any]], seen: dict[str, str]) -> list[Any]:
+    """Rows with the struct's fields as columns, in its order, as structs; raises `Failed` where they do not fit.
+
+    What many of them name (`_SHARED`) they have in common, as it was `seen` first.
+    """
     fields = _fields(struct)
     readers = [(name, field.read) for name, field in fields.items() if field.read]
     try:
         records = [dict(zip(fields, row, strict=True)) for row in rows]
+        for name in _SHARED.intersection(fields):
+            for record in records:
+                record[name] = seen.setdefault(record[name], record[name])
         for name, read in readers:
             for record in records:
                 record[name] = read(record[name])

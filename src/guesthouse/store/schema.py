@@ -190,6 +190,14 @@ EVENTS = sa.Table(
     sqlite_autoincrement=True,  # a number is never given twice, whatever was pruned
 )
 
+# One row: how many commits have written records.
+COMMITS = sa.Table(
+    "commits",
+    METADATA,
+    sa.Column("id", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger(), nullable=False),
+)
+
 # Columns in the condition of a partial index: a filter on them is written into the statement, since a
 # database takes such an index only where it sees the value.
 LITERAL = frozenset({"ended_at"})

@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from guesthouse.ports import Moment
+from guesthouse.ports import Moment, Touched
 from guesthouse.store import failures, schema
 from guesthouse.store.changes import Bell, Line
 from guesthouse.store.databases import Place, locate
 from guesthouse.store.events import SqlEventLog
+from guesthouse.store.journal import MOMENT, NEXT, Journal
 from guesthouse.store.records import RecordTable, Session
 from guesthouse.store.uninterrupted import uninterrupted
 from guesthouse.store.versions import bring_up_to_date
@@ -45,13 +46,18 @@ class SqlTransaction:
         self.events = SqlEventLog(session)
         self._session = session
 
+    async def moment(self) -> Moment:
+        """The state that this transaction reads, and the time."""
+        ((number, at),) = await self._session.rows(MOMENT)
+        return Moment(int(number), float(at))
+
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock; it goes on while the transaction runs."""
         return float(await self._session.value(_NOW))
 
 
 class SqlStore:
-    """State on SQLite or PostgreSQL: `ports.Store` and `ports.Changes`.
+    """State on SQLite or PostgreSQL: `ports.Store`, `ports.Journal` and `ports.Changes`.
 
     Tasks of this process write in the order in which they asked. Inside a `write` a task may begin a `read`,
     which sees the state before it; any other nesting would wait for itself sooner or later, and is refused.
@@ -62,15 +68,13 @@ class SqlStore:
         place: Place,
         reader: AsyncEngine,
         writer: AsyncEngine,
-        observer: AsyncEngine,
         bell: Bell,
         line: Line | None,
     ) -> None:
         self._place = place
         self._reader = reader
         self._writer = writer
-        self._observer = observer
-        self._moment: sa.Executable = sa.select(sa.literal_column(place.database.stamp), schema.epoch_now())
+        self._journal = Journal()
         self._bell = bell
         self._line = line
         self._turn = asyncio.Lock()
@@ -93,20 +97,29 @@ class SqlStore:
         with _once_a_task(self._writers, not_inside=self._readers | self._writers):
             async with self._turn, self._begin(self._writer) as session:
                 yield SqlTransaction(session)
-                await session.commit()
+                await self._commit(session)
         self._bell.ring()
+
+    async def _commit(self, session: Session) -> None:
+        if not session.touched:
+            await session.commit()
+            return
+        number = int(await session.value(NEXT[session.dialect]))
+        self._journal.note(number, session.touched)
+        try:
+            await session.commit()
+        except BaseException:
+            self._journal.forget(number)
+            raise
 
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
         async with self.read() as transaction:
             return await transaction.now()
 
-    async def moment(self) -> Moment:
-        """What is committed now, by a stamp: whatever anyone commits changes it."""
-        async with self._begin(self._observer) as session:
-            (found,) = await session.rows(self._moment)
-            # A number of SQLite's means something on its own connection alone.
-            return Moment((session.token, found[0]), float(found[1]))
+    def touched(self, after: int, until: int) -> Touched | None:
+        """What was written between two moments, by their numbers; None where that is not known."""
+        return self._journal.between(after, until)
 
     def watch(self) -> AsyncIterator[None]:
         """One hint at once, then one whenever something may have been committed."""
@@ -156,12 +169,12 @@ async def open_store(url: str, lock_timeout_s: float = 10.0) -> AsyncIterator[Sq
     place = locate(url, lock_timeout_s)
     await uninterrupted(bring_up_to_date(place))
     async with AsyncExitStack() as stack:
-        engines = [place.reader(), place.writer(), place.observer(), place.starter()]
+        engines = [place.reader(), place.writer(), place.starter()]
         for engine in engines:
             stack.push_async_callback(lambda engine: uninterrupted(engine.dispose()), engine)
-        reader, writer, observer, listener = engines
+        reader, writer, listener = engines
         bell = Bell()
         line = Line(listener, bell) if place.database.poll_s else None
         if line:
             stack.push_async_callback(line.close)
-        yield SqlStore(place, reader, writer, observer, bell, line)
+        yield SqlStore(place, reader, writer, bell, line)

@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from sqlalchemy.dialects import sqlite
 from guesthouse.store.in_place import InPlace
 
 _KEPT_STATEMENTS = 1024
+_ROWS_AT_ONCE = 256
 _DIALECT = sqlite.dialect()
 
 
@@ -35,9 +36,13 @@ class Straight:
 
     def rows(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """Run a statement, return all its rows; raises SQLAlchemy's `DBAPIError`."""
+        return [row for part in self.parts(statement, values) for row in part]
+
+    def parts(self, statement: sa.Executable, values: Mapping[str, Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        """The same, some rows at a time: thousands of them with their documents are never there at once."""
         with closing(run(self._driver, *_written(statement, values))) as cursor:
-            found: list[Any] = cursor.fetchall()
-            return found
+            while part := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield part
 
     def count(self, statement: sa.Executable, values: Mapping[str, Any]) -> int:
         """Run a statement, return how many rows it changed; raises SQLAlchemy's `DBAPIError`."""

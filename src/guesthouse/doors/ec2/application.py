@@ -16,9 +16,10 @@ import hashlib
 import logging
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ from guesthouse.doors.ec2.rows import DRY_RUN, Call, Row
 from guesthouse.engine.accept import check_role
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
+from guesthouse.engine.stock import uncollected
 from guesthouse.formats import signatures
 from guesthouse.formats.awsquery.answer import refusal
 from guesthouse.formats.awsquery.fault import Fault
@@ -41,6 +43,7 @@ from guesthouse.model.errors import Denied, GuesthouseError
 from guesthouse.model.resources import Role
 
 MAX_BODY_BYTES = 1 << 20
+_XML = "text/xml;charset=UTF-8"
 _FORM = "application/x-www-form-urlencoded"
 # What belongs to the request and not to its operation.
 _OUTER = frozenset("AWSAccessKeyId Action Expires SecurityToken Signature SignatureMethod SignatureVersion Timestamp "
@@ -57,8 +60,8 @@ class Ec2:
     engine: Engine
     services: Mapping[str, Service]
 
-    async def answer(self, signed: Signed, request_id: str) -> bytes:
-        """The document that a request is answered with; raises `Fault` or `GuesthouseError`."""
+    async def answer(self, signed: Signed, request_id: str) -> Iterator[bytes]:
+        """The document that a request is answered with, in pieces; raises `Fault` or `GuesthouseError`."""
         asker, claimed = await self._who(signed)
         parameters = dict(signed.pairs)
         service = self._service(claimed, parameters)
@@ -70,7 +73,9 @@ class Ec2:
             raise service.unknown(action)
         pairs = [(name, text) for name, text in signed.pairs if name not in _OUTER]
         call = self._call(service, row, asker, service.reader.arguments(action, pairs))
-        return service.writer.answer(action, await self._done(service, row, call), request_id)
+        done = await self._done(service, row, call)
+        with uncollected():
+            return service.writer.pieces(action, done, request_id)
 
     async def parameters(self, signed: Signed) -> bytes:
         """The document with which a request for parameters is answered; raises `Fault` or `GuesthouseError`."""
@@ -119,7 +124,9 @@ class Ec2:
             raise DRY_RUN
         if row.listing is not None:
             filters = service.filters(row, call["Filters"] or call["Filter"] or ())
-            return row.listing.answer(await call.stock(*row.listing.nouns), call.arguments, filters)
+            stock = await call.stock(*row.listing.nouns)
+            with uncollected():
+                return row.listing.answer(stock, call.arguments, filters)
         assert row.run is not None
         return await row.run(call) or service.plain_answer(row.action)
 
@@ -136,7 +143,7 @@ def application(door: Ec2) -> ASGIApp:
             if in_json:
                 response = _json(await door.parameters(signed), 200)
             else:
-                response = _xml(await door.answer(signed, request_id), 200)
+                response = _whole_or_pieces(await door.answer(signed, request_id))
         except ClientDisconnect:
             return
         except Fault as fault:
@@ -152,6 +159,28 @@ def application(door: Ec2) -> ASGIApp:
     return app
 
 
+class _Pieces(Response):
+    """A document as it is gathered: a large one is never in memory as a whole."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__(media_type=_XML)
+        del self.headers["content-length"]
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _whole_or_pieces(pieces: Iterator[bytes]) -> Response:
+    """The response of a document: a small one is sent with its length."""
+    first = next(pieces)
+    second = next(pieces, None)
+    return _xml(first, 200) if second is None else _Pieces(chain((first, second), pieces))
+
+
 def _refused(fault: Fault, request_id: str, *, in_json: bool) -> Response:
     if in_json:
         return _json(parameters.refusal(fault), fault.status)
@@ -163,7 +192,7 @@ def _json(document: bytes, status: int) -> Response:
 
 
 def _xml(document: bytes, status: int) -> Response:
-    return Response(document, status, media_type="text/xml;charset=UTF-8")
+    return Response(document, status, media_type=_XML)
 
 
 async def _read(request: Request) -> Signed:

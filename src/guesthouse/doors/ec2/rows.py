@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,10 +46,6 @@ class Call:
     async def stock(self, *nouns: str) -> Stock:
         """What the project has of these nouns."""
         return await self.engine.stock(self.asker, nouns)
-
-    async def stock_of(self, machines: Sequence[str], *nouns: str) -> Stock:
-        """The same, but of what machines have of their own only what these have."""
-        return await self.engine.stock.of(self.asker, machines, nouns)
 
     async def make(self, *pieces: Piece, wait_s: float = 0.0) -> list[str]:
         """Have all pieces done, or none; the ids of what they are about. A dry run ends here, with its `Fault`.

@@ -27,7 +27,7 @@ from guesthouse.engine.accept.room import (
     refuse_taken_name,
     refuse_taken_ports,
 )
-from guesthouse.engine.accept.templates import fitting, why_it_boots
+from guesthouse.engine.accept.templates import fitting, ready_templates, why_it_boots
 from guesthouse.engine.described import columns, sizes
 from guesthouse.engine.leaving import INTERRUPTED
 from guesthouse.engine.readings import refuse_read_machine
@@ -45,7 +45,9 @@ MAX_STOP_TIMEOUT_S = 24 * 3600
 async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     """Make a machine, its disks, and an operation that brings it up."""
     spec = intent.spec
-    if not spec.name:
+    if spec.name:
+        await refuse_taken_name(desk, "machine", spec.name)
+    else:
         spec = msgspec.structs.replace(spec, name=await free_name(desk))
     image = await desk.system_image(spec.image or DEFAULT_IMAGE)
     spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
@@ -53,13 +55,13 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     check_spec(spec)
     check_told(spec)
     await check_fits(desk, spec)
-    await refuse_taken_name(desk, "machine", spec.name)
     await refuse_taken_ports(desk, spec.nics, ())
     await check_room(desk, spec, start=intent.start)
     machine_id = desk.new_id()
-    template = None if intent.cold else await fitting(desk, image, spec)
+    ready = [] if intent.cold else await ready_templates(desk, image)
+    template = fitting(ready, image, spec)
     template_id = template.id if template else ""
-    boots = "" if template or intent.cold else await why_it_boots(desk, image, spec)
+    boots = "" if template else why_it_boots(ready, image, spec)
     spec, touched = await make_disks(desk, machine_id, spec, image, template_id)
     spec = await take_places(desk, machine_id, spec)
     await check_service(desk, spec)

@@ -82,9 +82,11 @@ async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:
 
 
 async def check_project(desk: Desk, **more: int) -> None:
+    """Raise `QuotaExceeded` where the project has not that much left. What has no limit is not counted."""
     project = await desk.project()
-    addresses = more.pop("nics", 0)
-    check_quota(project, await used_by(desk.tx, project), addresses=addresses, **more)
+    more["addresses"] = more.pop("nics", 0)
+    if any(getattr(project.quota, name) is not None for name, adding in more.items() if adding > 0):
+        check_quota(project, await used_by(desk.tx, project), **more)
 
 
 async def check_memory(desk: Desk, memory_mib: int) -> None:

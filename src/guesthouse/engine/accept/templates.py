@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -69,19 +70,23 @@ async def delete(desk: Desk, intent: intents.TemplateDelete) -> Operation:
     return await desk.open("template.delete", template)
 
 
-async def fitting(desk: Desk, image: Image, spec: MachineSpec) -> Template | None:
-    """The newest template that a machine of this description can be a fork of; the project's own before public ones."""
+async def ready_templates(desk: Desk, image: Image) -> list[Template]:
+    """Those of an image that the project may use: its own before public ones, the newest first."""
+    found: list[Template] = []
     for scope in ({"project": desk.asker.project}, {"public": True}):
-        ready = await desk.tx.templates.select(image=image.id, state=TemplateState.READY, **scope)
-        if found := next((template for template in reversed(ready) if fits(template, image, spec)), None):
-            return found
-    return None
+        found += reversed(await desk.tx.templates.select(image=image.id, state=TemplateState.READY, **scope))
+    return found
 
 
-async def why_it_boots(desk: Desk, image: Image, spec: MachineSpec) -> str:
+def fitting(ready: Iterable[Template], image: Image, spec: MachineSpec) -> Template | None:
+    """The first template that a machine of this description can be a fork of."""
+    return next((template for template in ready if fits(template, image, spec)), None)
+
+
+def why_it_boots(ready: Sequence[Template], image: Image, spec: MachineSpec) -> str:
     """Why a machine boots for which there would be a template but for its datasource; else empty."""
     for other in Datasource:
-        if template := await fitting(desk, image, msgspec.structs.replace(spec, datasource=other)):
+        if template := fitting(ready, image, msgspec.structs.replace(spec, datasource=other)):
             return f"template {template.name} is for machines whose datasource is {other.value}"
     return ""
 

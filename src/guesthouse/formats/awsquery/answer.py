@@ -4,77 +4,93 @@ Rules
 -----
 1. A member that is None or not there is left out, but for the lists at the top: clients index them.
 2. A value that its shape does not know is a fault of ours: `KeyError`.
-3. `Written` is XML that was made before: what does not change is not made twice. A `Lasting` structure in a list keeps
-   its own.
-4. Times have milliseconds and end in Z; a blob is base64; what XML cannot hold is left out of texts.
+3. What does not change is not written twice: a `Lasting` structure in a list of the answer, or of an `Around` one
+   there, keeps its XML, and so does one that is the `Same` in many.
+4. A large answer is not put together: it is sent in pieces.
+5. Times have milliseconds and end in Z; a blob is base64; what XML cannot hold is left out of texts.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 from xml.sax.saxutils import escape
 
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.awsquery.shapes import LIST, STRUCTURE, Shape, Shapes
 
+_STRING, _UTC = "string", "+00:00"
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 # Characters that no XML document may have (XML 1.0, 2.2), and those that are written in another way.
 _SPECIAL = re.compile("[&<>\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
+Key = TypeVar("Key")
 Add = Callable[[str], None]
-Write = Callable[[Any, Add], None]
+Text = Callable[[Any], str]
+PIECE_BYTES = 1 << 18
 
 
-class Written(str):
-    """XML between an item's tags, ready to be sent."""
+@dataclass(frozen=True)
+class Source(Generic[Key]):
+    """Where lasting structures come from: each is known by a key.
 
-    __slots__ = ()
-
-
-class Lasting(Mapping[str, Any]):
-    """A structure that stays as it is: made when it is needed, and not kept; its XML is made once, and kept.
-
-    `known` are members that are told without making the others, `outer` those that are no part of its XML. `of` is all
-    that it is made of: where that is equal to what another one is made of, that one's XML is its own.
+    `whole` makes one; `quick` tells single members without that; `outer` are those of them that are no part of its XML.
     """
 
-    __slots__ = ("_known", "_make", "_outer", "of", "xml")
+    whole: Callable[[Key], Mapping[str, Any]]
+    quick: Mapping[str, Callable[[Key], Any]] = field(default_factory=dict)
+    outer: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        make: Callable[[], Mapping[str, Any]],
-        known: Mapping[str, Any],
-        outer: Mapping[str, Any],
-        of: tuple[Any, ...],
-        before: Lasting | None = None,
-    ) -> None:
-        self._make, self._known, self._outer, self.of = make, known, outer, of
-        self.xml: str | None = before.xml if before is not None and before.of == of else None
+
+class Lasting(Mapping[str, Any], Generic[Key]):
+    """A structure that stays as it is: made when it is needed, and not kept; its XML is made once, and kept."""
+
+    __slots__ = ("key", "source", "xml")
+
+    def __init__(self, source: Source[Key], key: Key) -> None:
+        self.source, self.key = source, key
+        self.xml: str | None = None
+
+    def whole(self) -> Mapping[str, Any]:
+        """All its members but the outer ones."""
+        return self.source.whole(self.key)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._known:
-            return self._known[name]
-        return self._outer[name] if name in self._outer else self._make()[name]
+        quick = self.source.quick.get(name)
+        return quick(self.key) if quick else self.whole()[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._make()
-        yield from self._outer
+        yield from self.whole()
+        yield from self.source.outer
 
     def __len__(self) -> int:
-        return len(self._make()) + len(self._outer)
+        return len(self.whole()) + len(self.source.outer)
 
-    def written(self, write: Callable[[Any, Add], None]) -> str:
-        """Its XML, made by `write` where it was not made before."""
-        if self.xml is None:
-            parts: list[str] = []
-            write(self._make(), parts.append)
-            self.xml = "".join(parts)
-        return self.xml
+
+class Same(dict[str, Any]):
+    """A structure that is a part of many others, always of the same shape: its XML is made once, and kept."""
+
+    __slots__ = ("xml",)
+    xml: str
+
+    def written(self, text: Text) -> str:
+        """Its XML, made by `text` where it was not made before."""
+        try:
+            return self.xml
+        except AttributeError:
+            self.xml = text(self)
+            return self.xml
+
+
+class Around(dict[str, Any]):
+    """A structure with lists of lasting ones: they are sent as they are, not copied into its own text."""
+
+    __slots__ = ()
 
 
 class Writer:
@@ -82,10 +98,14 @@ class Writer:
 
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
-        self._writers: dict[str, Write] = {}
+        self._texts: dict[str, Text] = {}
 
     def answer(self, operation: str, value: Mapping[str, Any], request_id: str) -> bytes:
         """The whole document; an operation without output answers that all is well."""
+        return b"".join(self.pieces(operation, value, request_id))
+
+    def pieces(self, operation: str, value: Mapping[str, Any], request_id: str) -> Iterator[bytes]:
+        """The document in pieces of some `PIECE_BYTES`. All has been written when this returns."""
         shapes = self._shapes
         before, after = _around(operation, request_id, wrapped=shapes.wrapped)
         parts = [_HEAD, f'<{operation}Response xmlns="{shapes.namespace}">', before]
@@ -98,58 +118,105 @@ class Writer:
                 for name, member in shapes.shapes[output].members.items()
                 if shapes.shapes[member.shape].kind == LIST
             }
-            self._writer(output)({**lists, **value}, parts.append)
+            self._spread(shapes.shapes[output], {**lists, **value}, parts.append)
         parts.append(f"{after}</{operation}Response>\n")
-        return "".join(parts).encode()
+        return _gathered(parts)
 
-    def written(self, shape: str, value: Any) -> Written:
-        """A value of this shape as it stands between its tags."""
-        parts: list[str] = []
-        self._writer(shape)(value, parts.append)
-        return Written("".join(parts))
+    def _spread(self, shape: Shape, value: Mapping[str, Any], add: Add) -> None:
+        """Write a structure in many parts: those of its lists as they are."""
+        for name, inner in value.items():
+            member = shape.members[name]
+            kind = self._shapes.shapes[member.shape]
+            if inner is None:
+                continue
+            add(f"<{member.out}>")
+            if kind.kind == LIST:
+                self._spread_list(kind, inner, add)
+            else:
+                add(self._text(member.shape)(inner))
+            add(f"</{member.out}>")
 
-    def _writer(self, name: str) -> Write:
-        if name not in self._writers:
+    def _spread_list(self, shape: Shape, values: Iterable[Any], add: Add) -> None:
+        start, end, text = f"<{shape.tag}>", f"</{shape.tag}>", self._text(shape.item)
+        for value in values:
+            add(start)
+            if isinstance(value, Lasting):
+                value.xml = value.xml or text(value.whole())
+                add(value.xml)
+            elif isinstance(value, Around):
+                self._spread(self._shapes.shapes[shape.item], value, add)
+            else:
+                add(text(value))
+            add(end)
+
+    def _text(self, name: str) -> Text:
+        if name not in self._texts:
             shape = self._shapes.shapes[name]
             makers = {STRUCTURE: self._structure, LIST: self._list}
-            self._writers[name] = makers.get(shape.kind, _scalar)(shape)
-        return self._writers[name]
+            self._texts[name] = makers[shape.kind](shape) if shape.kind in makers else _TEXTS[shape.kind]
+        return self._texts[name]
 
-    def _structure(self, shape: Shape) -> Write:
-        members: dict[str, tuple[str, str, Callable[[Any], str] | None, str]] = {}
-        for name, member in shape.members.items():
-            text = _TEXTS.get(self._shapes.shapes[member.shape].kind)
-            members[name] = (f"<{member.out}>", f"</{member.out}>", text, member.shape)
+    def _structure(self, shape: Shape) -> Text:
+        """Writes structures by forms: one for each set of members that come together."""
+        forms: dict[tuple[str, ...], _Form] = {}
 
-        def write(value: Mapping[str, Any], add: Add) -> None:
-            for name, inner in value.items():
-                start, end, text, kind = members[name]
-                if inner is None:
-                    continue
-                if text is not None:
-                    add(f"{start}{text(inner)}{end}")
-                else:
-                    add(start)
-                    self._writer(kind)(inner, add)
-                    add(end)
+        def write(value: Mapping[str, Any]) -> str:
+            there = value
+            if None in value.values():
+                there = {name: each for name, each in value.items() if each is not None}
+            names = tuple(there)
+            form = forms.get(names)
+            if form is None:
+                form = forms[names] = self._form(shape, names)
+            return form.filled(list(there.values()))
 
-        return write
+        def once(value: Any) -> str:
+            return value.written(write) if value.__class__ is Same else write(value)
 
-    def _list(self, shape: Shape) -> Write:
-        start, end = f"<{shape.tag}>", f"</{shape.tag}>"
+        return once
 
-        def write(values: Any, add: Add) -> None:
-            for value in values:
-                add(start)
-                if isinstance(value, Written):
-                    add(value)
-                elif isinstance(value, Lasting):
-                    add(value.written(self._writer(shape.item)))
-                else:
-                    self._writer(shape.item)(value, add)
-                add(end)
+    def _form(self, shape: Shape, names: Sequence[str]) -> _Form:
+        members = [shape.members[name] for name in names]
+        text = "".join(f"<{member.out}>%s</{member.out}>" for member in members)
+        kinds = [self._shapes.shapes[member.shape].kind for member in members]
+        strings = [number for number, kind in enumerate(kinds) if kind == _STRING]
+        others = [(number, self._text(members[number].shape)) for number, kind in enumerate(kinds) if kind != _STRING]
+        return _Form(text, strings, others)
 
-        return write
+    def _list(self, shape: Shape) -> Text:
+        start, end, text = f"<{shape.tag}>", f"</{shape.tag}>", self._text(shape.item)
+        return lambda values: "".join([f"{start}{text(value)}{end}" for value in values])
+
+
+class _Form(NamedTuple):
+    """The XML of a structure with these members, and where its strings and its other values go."""
+
+    text: str
+    strings: Sequence[int]
+    others: Sequence[tuple[int, Text]]
+
+    def filled(self, values: list[Any]) -> str:
+        for number in self.strings:
+            value = values[number]
+            # Most strings have nothing special, and nearly all are letters and digits.
+            if value.__class__ is not str or _SPECIAL.search(value):
+                values[number] = _string(value)
+        for number, text in self.others:
+            values[number] = text(values[number])
+        return self.text % tuple(values)
+
+
+def _gathered(parts: Iterable[str]) -> Iterator[bytes]:
+    """Parts put together to pieces that are worth being sent."""
+    piece: list[str] = []
+    size = 0
+    for part in parts:
+        piece.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            yield "".join(piece).encode()
+            piece, size = [], 0
+    yield "".join(piece).encode()
 
 
 def _around(operation: str, request_id: str, *, wrapped: bool) -> tuple[str, str]:
@@ -174,7 +241,7 @@ def refusal(fault: Fault, request_id: str) -> bytes:
 def stamp(value: datetime | float) -> str:
     """A time, or seconds since the epoch, as answers have it: ``2026-11-23T07:05:00.000Z``."""
     time = value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+    return f"{time.isoformat(timespec='milliseconds')[: -len(_UTC)]}Z"
 
 
 def _string(value: Any) -> str:
@@ -182,8 +249,8 @@ def _string(value: Any) -> str:
     return escape(_FORBIDDEN.sub("", text)) if _SPECIAL.search(text) else text
 
 
-_TEXTS: dict[str, Callable[[Any], str]] = {
-    "string": _string,
+_TEXTS: dict[str, Text] = {
+    _STRING: _string,
     "boolean": lambda value: "true" if value else "false",
     "integer": str,
     "long": str,
@@ -192,12 +259,3 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "timestamp": stamp,
     "blob": lambda value: base64.b64encode(value).decode(),
 }
-
-
-def _scalar(shape: Shape) -> Write:
-    text = _TEXTS[shape.kind]
-
-    def write(value: Any, add: Add) -> None:
-        add(text(value))
-
-    return write

@@ -18,6 +18,7 @@ import base64
 import binascii
 import re
 from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from guesthouse.doors.ec2.images import devices, find
 from guesthouse.doors.ec2.images import view as images
 from guesthouse.doors.ec2.networks import launching
 from guesthouse.engine.stock import Stock
+from guesthouse.formats.awsquery.answer import Same
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.model.errors import Invalid
 from guesthouse.model.machine import Datasource, DiskSpec, Encoding, MachineSpec, NicSpec, OnShutdown
@@ -112,14 +114,19 @@ def metadata_options(said: Said) -> dict[str, Any]:
     return found
 
 
-def metadata_options_of(spec: MachineSpec) -> dict[str, Any]:
+def metadata_options_of(spec: MachineSpec) -> Same:
     """Metadata options as answers have them. A machine whose NICs are on no network has no metadata service."""
-    options = msgspec.structs.asdict(spec.metadata)
-    found: dict[str, Any] = {"State": "applied"}
+    return _options_shown(spec.metadata, on_network=any(nic.network for nic in spec.nics))
+
+
+@lru_cache(maxsize=64)
+def _options_shown(metadata: MetadataOptions, *, on_network: bool) -> Same:
+    options = msgspec.structs.asdict(metadata)
+    found = Same(State="applied")
     for member, (field, words) in _OPTIONS.items():
         value = options[field]
         if field == "enabled":
-            value = value and any(nic.network for nic in spec.nics)
+            value = value and on_network
         found[member] = value if words is None else next(word for word, truth in words.items() if truth is value)
     return found
 

@@ -3,59 +3,95 @@
 Rules
 -----
 1. As long as a project's stock does not change, its instances are the same ones.
-2. When it has changed, an instance that is made of the same as before has the same XML. It is made of what its machine
-   has (disks, ports, addresses, what the door keeps of it and of its ports), and of all there is of things that many
-   share.
+2. When it has changed, an instance that is made of the same as before stays, with its XML. It is made of what its
+   machine has (disks, ports, addresses, what the door keeps of it and of its ports), and of all there is of things that
+   many share.
+3. Of networks that is what is shown of them: they are written with every launch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 from guesthouse.engine.stock import Stock
-from guesthouse.formats.awsquery.answer import Lasting
+from guesthouse.formats.awsquery.answer import Lasting, Source
 from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.machine import Machine
 
 _KEPT = "instances"
 # What machines have of their own; all other nouns are shared by many.
-_OWN = frozenset({"machines", "disks", "ports", "elastics", "door_records", "tags"})
+_OWN = frozenset({"machines", "disks", "ports", "elastics", "door_records", "tags", "networks"})
 
-Make = Callable[[Stock, Machine | None, DoorRecord | None], Mapping[str, Any]]
+Things = tuple[Stock, Machine | None, DoorRecord | None]
+"""The stock, a machine unless it is gone, and what the door keeps of it."""
+Views = Source[Things]
+Records = Mapping[str, DoorRecord]
+"""The door's records of instances, by machines."""
 
 
-def lasting(
-    stock: Stock, records: Mapping[str, DoorRecord], make: Make, known: Make, outer: Make
-) -> Collection[Lasting]:
-    """All instances, oldest first. `make` makes one of a machine, and of the door's record of it; `known` the members
-    that are asked for often, `outer` those that are no part of it."""
+@dataclass
+class _Instances:
+    """All instances of a project by their machines' ids, oldest first, with what each is made of; and the stock now."""
+
+    stock: Stock
+    records: Records
+    shared: Any
+    views: Views
+    made_of: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    found: dict[str, Lasting[str]] = field(default_factory=dict)
+
+    def things(self, id: str) -> Things:
+        return self.stock, self.stock.machines.get(id), self.records.get(id)
+
+    def source(self) -> Source[str]:
+        quick = {name: self._of_things(view) for name, view in self.views.quick.items()}
+        return Source(self._of_things(self.views.whole), quick, self.views.outer)
+
+    def _of_things(self, view: Callable[[Things], Any]) -> Callable[[str], Any]:
+        return lambda id: view(self.things(id))
+
+    def fill(self, before: _Instances | None) -> None:
+        """Make all; what is made of the same as before is taken from there."""
+        source = self.source()
+        same = before if before is not None and before.shared == self.shared else None
+        there = same.made_of if same else {}
+        ids = dict.fromkeys([*self.stock.machines, *self.records])
+        for id in sorted(ids, key=self._begun):
+            of = self.made_of[id] = _made_of(*self.things(id), id)
+            if same is not None and there.get(id) == of:
+                self.found[id] = same.found[id]
+                self.found[id].source = source
+            else:
+                self.found[id] = Lasting(source, id)
+
+    def _begun(self, id: str) -> float:
+        _, machine, record = self.things(id)
+        return machine.created_at if machine else record.created_at if record else 0.0
+
+
+def lasting(stock: Stock, records: Callable[[], Records], views: Views) -> Collection[Lasting[str]]:
+    """All instances, oldest first, as `views` shows them."""
     if _KEPT not in stock.kept:
-        shared = {noun: there for noun, there in stock.nouns.items() if noun not in _OWN}
-        others = {id: record for id, record in stock.records.items() if not record.subject}
-        before_shared, before = stock.before.pop(_KEPT, (None, {}))
-        if before_shared != (shared, others):
-            before = {}
-        found = []
-        for id in dict.fromkeys([*stock.machines, *records]):
-            machine, record = stock.machines.get(id), records.get(id)
-            things = (stock, machine, record)
-            of = _made_of(stock, id, machine)
-            each = Lasting(partial(make, *things), known(*things), outer(*things), of, before.get(id))
-            found.append((_begun(machine, record), id, each))
-        found.sort(key=lambda begun: begun[0])
-        stock.kept[_KEPT] = ((shared, others), {id: each for _, id, each in found})
-    made: dict[str, Lasting] = stock.kept[_KEPT][1]
-    return made.values()
+        made = _Instances(stock, records(), _shared(stock), views)
+        made.fill(stock.before.pop(_KEPT, None))
+        stock.kept[_KEPT] = made
+    found: _Instances = stock.kept[_KEPT]
+    return found.found.values()
 
 
-def _begun(machine: Machine | None, record: DoorRecord | None) -> float:
-    return machine.created_at if machine else record.created_at if record else 0.0
+def _shared(stock: Stock) -> Any:
+    """What many instances are made of."""
+    nouns = {noun: there for noun, there in stock.nouns.items() if noun not in _OWN}
+    alone = {id: record for id, record in stock.records.items() if not record.subject}
+    return nouns, alone, {id: network.domain for id, network in stock.networks.items()}
 
 
-def _made_of(stock: Stock, id: str, machine: Machine | None) -> tuple[Any, ...]:
-    ports = stock.ports_of.get(id)
-    addresses = [stock.elastic_of[port.id] for port in (ports or {}).values() if port.id in stock.elastic_of]
-    about = [stock.records_of.get(port.id) for port in (ports or {}).values()]
-    return machine, stock.records_of.get(id), ports, about, stock.disks_of.get(id), addresses
+def _made_of(stock: Stock, machine: Machine | None, record: DoorRecord | None, id: str) -> tuple[Any, ...]:
+    """What one instance is made of."""
+    ports = tuple(stock.ports_of.get(id, {}).values())
+    about = tuple([each for port in ports for each in stock.records_of.get(port.id, ())])
+    addresses = tuple([stock.elastic_of[port.id] for port in ports if port.id in stock.elastic_of])
+    disks = tuple([stock.disks.get(disk.disk) for disk in machine.spec.disks]) if machine else ()
+    return machine, record, ports, about, addresses, disks

@@ -54,10 +54,8 @@ async def launch(call: Call, stock: Stock, said: Mapping[str, Any], least: int, 
     reservation = f"r-{secrets.token_hex(9)[:17]}"
     pieces = [_piece(call, stock, said, reservation, index, alone=most == 1) for index in range(most)]
     made = await _as_many(call, pieces, least)
-    after = await call.stock_of(made, *view.NOUNS)
-    wanted = {ec2_id("i", id) for id in made}
-    items = [item for item in view.instances(after) if item["InstanceId"] in wanted]
-    (answer,) = view.reservations(after, items, {})
+    after = await call.stock(*NOUNS)
+    (answer,) = view.reservations(after, view.some(after, made), {})
     return answer
 
 

@@ -10,16 +10,18 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.catalog.types import BY_SIZE
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
-from guesthouse.doors.ec2.instances.lasting import lasting
+from guesthouse.doors.ec2.instances.lasting import Things, Views, lasting
 from guesthouse.doors.ec2.networks.kept import INTERFACE, document, group_name
 from guesthouse.doors.ec2.rows import DOOR, owner, tag_set
 from guesthouse.engine.stock import Stock
+from guesthouse.formats.awsquery.answer import Around, Lasting, Same
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.dialect import DoorRecord
 from guesthouse.model.machine import Bus, DiskSpec, Machine, MachineSpec, NicSpec, State
@@ -30,7 +32,7 @@ NOUNS = ("machines", "disks", "images", "networks", "subnets", "groups", "ports"
 
 # EC2's states: code and name, by what is seen of the machine.
 _PENDING, _RUNNING, _SHUTTING, TERMINATED, _STOPPING, _STOPPED = (
-    {"Code": code, "Name": name}
+    Same(Code=code, Name=name)
     for code, name in (
         (0, "pending"), (16, "running"), (32, "shutting-down"), (48, "terminated"), (64, "stopping"), (80, "stopped"),
     )
@@ -45,6 +47,10 @@ STATES: dict[State, dict[str, Any]] = {
     State.CRASHED: _STOPPED,
     State.DELETING: _SHUTTING,
 }
+_MONITORING, _HIBERNATION = Same(State="disabled"), Same(Configured=False)
+_ENCLAVE, _MAINTENANCE = Same(Enabled=False), Same(AutoRecovery="disabled")
+_SHARED = 1024
+"""So many things are kept as many instances show them."""
 _DEVICES = {Bus.VIRTIO: "/dev/vd", Bus.SCSI: "/dev/sd", Bus.IDE: "/dev/sd"}
 
 
@@ -55,26 +61,41 @@ def state_of(machine: Machine) -> dict[str, Any]:
 
 def instances(stock: Stock) -> Collection[Mapping[str, Any]]:
     """All instances of the project, oldest first, each with its ``Reservation``; those that ended not long ago too."""
-    records = {record.subject: record for record in stock.records.values() if is_ours(record)}
-    return lasting(stock, records, _any, _known, _outer)
+    return lasting(stock, lambda: {each.subject: each for each in stock.records.values() if is_ours(each)}, _VIEWS)
 
 
-def _any(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
-    made = instance(stock, machine, record) if machine else ended(stock, _there(record))
-    del made["Reservation"]
-    return made
+def some(stock: Stock, machines: Iterable[str]) -> list[Mapping[str, Any]]:
+    """The instances of these machines, ids of the house, that there are, or that ended not long ago."""
+    all_things = [(stock, stock.machines.get(id), record_of(stock, id)) for id in machines]
+    there = [things for things in all_things if things[1] or things[2]]
+    return [Lasting(_VIEWS, things) for things in there]
 
 
-def _known(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
-    """What instances are found by most often."""
-    id = machine.id if machine else _there(record).subject
-    tags = machine.spec.labels if machine else _there(record).document.get("tags", {})
-    return {"InstanceId": ec2_id("i", id), "Tags": tag_set(tags)}
+def _whole(things: Things) -> dict[str, Any]:
+    stock, machine, record = things
+    return instance(stock, machine, record) if machine else ended(stock, _there(record))
 
 
-def _outer(stock: Stock, machine: Machine | None, record: DoorRecord | None) -> dict[str, Any]:
-    id = machine.id if machine else _there(record).subject
-    return {"Reservation": _reservation(stock, id, record.document if record else {})}
+def _instance_id(things: Things) -> str:
+    return ec2_id("i", _id(things[1], things[2]))
+
+
+def _tags(things: Things) -> list[dict[str, str]]:
+    _, machine, record = things
+    return tag_set(machine.spec.labels if machine else _there(record).document.get("tags", {}))
+
+
+def _reservation(things: Things) -> dict[str, str]:
+    stock, machine, record = things
+    kept = record.document if record else {}
+    return {"ReservationId": kept.get("reservation") or ec2_id("r", _id(machine, record)), "OwnerId": owner(stock)}
+
+
+_VIEWS = Views(_whole, {"InstanceId": _instance_id, "Tags": _tags, "Reservation": _reservation}, outer=("Reservation",))
+
+
+def _id(machine: Machine | None, record: DoorRecord | None) -> str:
+    return machine.id if machine else _there(record).subject
 
 
 def _there(record: DoorRecord | None) -> DoorRecord:
@@ -99,8 +120,10 @@ def reservations(
     found: dict[str, dict[str, Any]] = {}
     for item in items:
         reservation = item["Reservation"]
-        there = found.setdefault(reservation["ReservationId"], {**reservation, "Groups": [], "Instances": []})
-        there["Instances"].append(item)
+        id = reservation["ReservationId"]
+        if id not in found:
+            found[id] = Around(**reservation, Groups=[], Instances=[])
+        found[id]["Instances"].append(item)
     return list(found.values())
 
 
@@ -113,24 +136,24 @@ def type_of(spec: MachineSpec) -> str:
 def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[str, Any]:
     """One machine."""
     spec, kept = machine.spec, record.document if record else {}
-    places = _places(stock, machine)
+    ports = stock.ports_of.get(machine.id, {})
+    places = _places(stock, machine, ports)
     first = places[0] if places else {}
     disks = [_disk(stock, machine, each, device) for each, device in devices(spec)]
     image = stock.images.get(machine.image)
     state = state_of(machine)
     change, reason = _reasons(machine, state)
     return {
-        "Reservation": _reservation(stock, machine.id, kept),
         "AmiLaunchIndex": kept.get("index", 0),
-        "ImageId": ec2_id("ami", machine.image),
+        "ImageId": shared_id("ami", machine.image),
         "InstanceId": ec2_id("i", machine.id),
         **_lifecycle(machine.id, kept),
         "InstanceType": type_of(spec),
         "KeyName": kept.get("key"),
         "LaunchTime": max(machine.status.started_at, machine.created_at),
-        "Monitoring": {"State": "disabled"},
+        "Monitoring": _MONITORING,
         "Placement": _placement(stock, kept),
-        "PrivateDnsName": f"{machine.name}.{_domain(stock, places)}".rstrip("."),
+        "PrivateDnsName": _private_name(stock, machine, ports),
         "PrivateIpAddress": first.get("PrivateIpAddress"),
         "PublicDnsName": "",
         "PublicIpAddress": first.get("Association", {}).get("PublicIp"),
@@ -152,11 +175,11 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
         "SourceDestCheck": first.get("SourceDestCheck"),
         "Tags": tag_set(spec.labels),
         "VirtualizationType": "hvm",
-        "CpuOptions": {"CoreCount": spec.vcpus, "ThreadsPerCore": 1},
-        "HibernationOptions": {"Configured": False},
+        "CpuOptions": _cpus(spec.vcpus),
+        "HibernationOptions": _HIBERNATION,
         "MetadataOptions": metadata_options_of(spec),
-        "EnclaveOptions": {"Enabled": False},
-        "MaintenanceOptions": {"AutoRecovery": "disabled"},
+        "EnclaveOptions": _ENCLAVE,
+        "MaintenanceOptions": _MAINTENANCE,
         "PlatformDetails": "Linux/UNIX",
         "UsageOperation": "RunInstances",
     }
@@ -173,7 +196,6 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
     if error := kept.get("error"):
         change, reason = _failed(error)
     return {
-        "Reservation": _reservation(stock, record.subject, kept),
         "AmiLaunchIndex": kept.get("index", 0),
         "ImageId": kept.get("image", ""),
         "InstanceId": ec2_id("i", record.subject),
@@ -181,7 +203,7 @@ def ended(stock: Stock, record: DoorRecord) -> dict[str, Any]:
         "InstanceType": kept.get("type", ""),
         "KeyName": kept.get("key"),
         "LaunchTime": record.created_at,
-        "Monitoring": {"State": "disabled"},
+        "Monitoring": _MONITORING,
         "Placement": _placement(stock, kept),
         "PrivateDnsName": "",
         "PublicDnsName": "",
@@ -238,17 +260,34 @@ def _lifecycle(machine: str, kept: Mapping[str, Any]) -> dict[str, str]:
 
 def _placement(stock: Stock, kept: Mapping[str, Any]) -> dict[str, Any]:
     group = stock.records.get(kept.get("placement_group", ""))
-    return {
-        "AvailabilityZone": ZONE,
-        "AvailabilityZoneId": ZONE_ID,
-        "GroupName": group.name if group else "",
-        "GroupId": ec2_id("pg", group.id) if group else None,
-        "Tenancy": "default",
-    }
+    return _placed(group.name, group.id) if group else _placed()
 
 
-def _reservation(stock: Stock, machine: str, kept: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ReservationId": kept.get("reservation") or ec2_id("r", machine), "OwnerId": owner(stock)}
+@lru_cache(maxsize=_SHARED)
+def _placed(name: str = "", id: str = "") -> Same:
+    return Same(
+        AvailabilityZone=ZONE,
+        AvailabilityZoneId=ZONE_ID,
+        GroupName=name,
+        GroupId=ec2_id("pg", id) or None,
+        Tenancy="default",
+    )
+
+
+@lru_cache(maxsize=_SHARED)
+def _cpus(count: int) -> Same:
+    return Same(CoreCount=count, ThreadsPerCore=1)
+
+
+@lru_cache(maxsize=_SHARED)
+def _group(id: str, name: str) -> Same:
+    return Same(GroupId=shared_id("sg", id), GroupName=name)
+
+
+@lru_cache(maxsize=_SHARED)
+def shared_id(prefix: str, id: str) -> str:
+    """The EC2 id of what many instances show."""
+    return ec2_id(prefix, id)
 
 
 def devices(spec: MachineSpec) -> Iterable[tuple[DiskSpec, str]]:
@@ -273,8 +312,7 @@ def _disk(stock: Stock, machine: Machine, spec: DiskSpec, device: str) -> dict[s
     }
 
 
-def _places(stock: Stock, machine: Machine) -> list[dict[str, Any]]:
-    ports = stock.ports_of.get(machine.id, {})
+def _places(stock: Stock, machine: Machine, ports: Mapping[str, Port]) -> list[dict[str, Any]]:
     return [
         _nic(stock, machine, nic, ports[nic.mac], number)
         for number, nic in enumerate(machine.spec.nics)
@@ -303,11 +341,7 @@ def _nic(stock: Stock, machine: Machine, nic: NicSpec, port: Port, number: int) 
             "NetworkCardIndex": 0,
         },
         "Description": document(stock, port.id, INTERFACE).get("description", ""),
-        "Groups": [
-            {"GroupId": ec2_id("sg", id), "GroupName": group_name(stock, stock.groups[id])}
-            for id in port.groups
-            if id in stock.groups
-        ],
+        "Groups": [_group(id, group_name(stock, stock.groups[id])) for id in port.groups if id in stock.groups],
         "Ipv6Addresses": [{"Ipv6Address": port.address6}] if port.address6 else [],
         "MacAddress": port.mac,
         "NetworkInterfaceId": ec2_id("eni", port.id),
@@ -317,15 +351,15 @@ def _nic(stock: Stock, machine: Machine, nic: NicSpec, port: Port, number: int) 
         "PrivateIpAddresses": [{"Association": association, "Primary": True, "PrivateIpAddress": port.address}],
         "SourceDestCheck": port.guarded,
         "Status": "in-use",
-        "SubnetId": ec2_id("subnet", port.subnet) or None,
-        "VpcId": ec2_id("vpc", port.network),
+        "SubnetId": shared_id("subnet", port.subnet) or None,
+        "VpcId": shared_id("vpc", port.network),
         "InterfaceType": "interface",
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _domain(stock: Stock, places: Sequence[Mapping[str, Any]]) -> str:
-    if not places:
-        return ""
-    wanted = places[0]["VpcId"]
-    return next((each.domain for id, each in stock.networks.items() if ec2_id("vpc", id) == wanted), "")
+def _private_name(stock: Stock, machine: Machine, ports: Mapping[str, Port]) -> str:
+    """The machine's name in the domain of the network that its first NIC is on."""
+    first = next((ports[nic.mac] for nic in machine.spec.nics if nic.mac in ports), None)
+    network = stock.networks.get(first.network) if first else None
+    return f"{machine.name}.{network.domain if network else ''}".rstrip(".")
