@@ -24,7 +24,8 @@ from guesthouse.catalog.places import REGION
 from guesthouse.doors.ec2.instances.view import KIND
 from guesthouse.doors.ec2.server import serve
 from guesthouse.engine import door_intents, intents, network_intents
-from guesthouse.engine.engine import Engine, Identity, open_engine
+from guesthouse.engine.engine import Engine, open_engine
+from guesthouse.engine.hosts import Identity
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.house import House

@@ -16,6 +16,7 @@ import fcntl
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -36,7 +37,8 @@ from guesthouse.doors.native import certificates
 from guesthouse.doors.native.certificates import Certificate
 from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
 from guesthouse.doors.native.server import serve as serve_native
-from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
+from guesthouse.engine.engine import Engine, never_stop, open_engine
+from guesthouse.engine.hosts import Identity
 from guesthouse.engine.register import MachineRegister
 from guesthouse.host import metadata_keys
 from guesthouse.host.durable import write_whole
@@ -44,6 +46,7 @@ from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.local import open_host
 from guesthouse.host.networks.local import clean
 from guesthouse.model.errors import Conflict, Invalid, NoCapacity
+from guesthouse.model.hosts import FIRST_HOST
 from guesthouse.model.house import House
 from guesthouse.ports import Checkpoint, MetadataDoor
 from guesthouse.store import SqlStore, open_store
@@ -136,7 +139,7 @@ async def _opened(house: House, options: Options, checkpoint: Checkpoint) -> Asy
         _metadata(house, store) as metadata,
         open_host(house, metadata=metadata, networks=not options.no_networks) as host,
     ):
-        identity = Identity("local", _boot_id())
+        identity = _identity(house)
         async with open_engine(store, host, house, identity, SystemRandom(), checkpoint) as engine:
             yield engine
 
@@ -150,8 +153,12 @@ async def _metadata(house: House, store: SqlStore) -> AsyncIterator[MetadataDoor
         yield service
 
 
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def _identity(house: House) -> Identity:
+    """Who this daemon is: the host of an embedded house."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    box = Path("/etc/machine-id")
+    seat = f"{box.read_text().strip() if box.exists() else socket.gethostname()}:{house.home}"
+    return Identity(FIRST_HOST, boot_id, socket.gethostname(), seat, secrets.token_hex(8))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
 from guesthouse.formats.pictures import Picture
 from guesthouse.model.dialect import AccessKey, DoorRecord, Tag
+from guesthouse.model.hosts import HostRecord, Load
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.network import Elastic, Group, Network, NetworkWanted, Pool, Port, Subnet
 from guesthouse.model.resources import (
@@ -347,6 +348,8 @@ class Transaction(Protocol):
     """All tables, as of one transaction."""
 
     @property
+    def hosts(self) -> Table[HostRecord, HostRecord]: ...
+    @property
     def projects(self) -> Table[Project, Project]: ...
     @property
     def tokens(self) -> Table[Token, Token]: ...
@@ -392,6 +395,12 @@ class Transaction(Protocol):
 
     async def now(self) -> float:
         """Seconds since the epoch by the database's clock."""
+
+    async def promised(self) -> dict[str, int]:
+        """Memory in MiB of machines that are to run and have not been seen to, by host."""
+
+    async def loads(self) -> dict[str, Load]:
+        """What is placed on each host that has machines."""
 
 
 class EventLog(Protocol):
@@ -442,8 +451,22 @@ class JournaledStore(Store, Journal, Protocol):
     """A store that tells what has been written."""
 
 
+class Leases(Protocol):
+    """Who says that it is there."""
+
+    async def renew(self, host: str, instance: str, **facts: object) -> bool:
+        """Note what a host has, at the database's time; False where another daemon is that host now.
+
+        Waits for no writer, and is no hint to anybody.
+        """
+
+
 class Changes(Protocol):
     """Who follows what the store keeps."""
 
     def watch(self) -> AsyncIterator[None]:
         """An item at once, then one whenever something may have been committed: a hint to look, nothing more."""
+
+
+class Database(JournaledStore, Leases, Changes, Protocol):
+    """All that a database does for an engine."""

@@ -11,7 +11,8 @@ from tests.hosts import NO_NETWORKS, FakeHost
 from tests.patience import PATIENCE_S
 
 from guesthouse.engine import intents
-from guesthouse.engine.engine import Engine, Identity, never_stop, open_engine
+from guesthouse.engine.engine import Engine, never_stop, open_engine
+from guesthouse.engine.hosts import Identity
 from guesthouse.engine.intents import Asker, Intent
 from guesthouse.model.house import House
 from guesthouse.model.machine import MachineSpec

@@ -34,6 +34,6 @@ async def test_one_that_is_taken_is_not_given_again(store: SqlStore) -> None:
         await with_image(engine, asker)
         for expected in ("amber-alder-10", "amber-alder-100", "amber-alder-1000"):
             async with store.read() as tx:
-                desk = Desk(tx, asker, host.facts, host.network_facts, Stubborn(), "here")
+                desk = Desk(tx, asker, host.facts, host.network_facts, Stubborn(), "here", "here")
                 assert await free_name(desk) == expected
             await do(engine, asker, intents.Launch(spec=MachineSpec(name=expected, image="micro")))

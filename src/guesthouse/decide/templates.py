@@ -36,6 +36,7 @@ def hardware(spec: MachineSpec) -> MachineSpec:
         autostart=False,
         spot=False,
         on_interruption=OnShutdown.DELETE,
+        apart="",
         protected=False,
         on_shutdown=OnShutdown.STOP,
         type="",

@@ -73,6 +73,7 @@ class Converge:
     host: MachineHost
     keys: HouseKeys
     board: Board
+    here: str
     boot_id: str
     checkpoint: Checkpoint
     random: Random
@@ -123,7 +124,7 @@ class Converge:
     async def _open(self, kind: str, machine: Machine) -> None:
         """Let people see what takes time though nobody asked for it now; what was asked for meanwhile comes first."""
         begun = {"state": OperationState.RUNNING, "generation": machine.generation, "epoch": 1}
-        operation = an_operation(make_id(self.random), kind, machine, machine.host, machine=machine.id, **begun)
+        operation = an_operation(make_id(self.random), kind, machine, machine=machine.id, **begun)
         async with self.store.write() as tx:
             under_way = await tx.operations.scan(subject=machine.id, ended_at=0.0)
             if not under_way and not await readings(tx, machine.id):
@@ -134,7 +135,7 @@ class Converge:
         wakes.load()
         async with self.store.read() as tx:
             machine = await tx.machines.get(machine_id)
-            if machine is None:
+            if machine is None or machine.host != self.here:
                 return None
             desired = await load_desired(tx, machine)
             under_way = await tx.operations.scan(subject=machine_id, ended_at=0.0)

@@ -10,7 +10,7 @@ from guesthouse.model.machine import MachineSpec
 def columns(spec: MachineSpec) -> dict[str, Any]:
     """The columns, beside its name, that follow from a description."""
     address = next((nic.address for nic in spec.nics if nic.address), "")
-    return {**sizes(spec), "autostart": spec.autostart, "address": address}
+    return {**sizes(spec), "autostart": spec.autostart, "apart": spec.apart, "address": address}
 
 
 def sizes(spec: MachineSpec) -> dict[str, int]:

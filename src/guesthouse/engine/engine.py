@@ -20,8 +20,10 @@ from guesthouse.engine.accept import Accept
 from guesthouse.engine.accept.tenants import DEFAULT_PROJECT
 from guesthouse.engine.access import Access
 from guesthouse.engine.converge import Converge
+from guesthouse.engine.following import Following
 from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
+from guesthouse.engine.hosts import Identity, Presence
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
 from guesthouse.engine.interruptions import Interruptions
@@ -36,7 +38,7 @@ from guesthouse.model.house import House
 from guesthouse.model.machine import MachineRow, Power, State
 from guesthouse.model.names import make_id
 from guesthouse.model.resources import Project
-from guesthouse.ports import Checkpoint, Host, HostFacts, JournaledStore, MachineHost, Store
+from guesthouse.ports import Checkpoint, Database, Host, HostFacts, MachineHost, Store
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,13 @@ class Engine:
     changes: Changes
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who this daemon is: the id of its host, and the host's present boot."""
-
-    host: str
-    boot_id: str
-
-
 async def never_stop(kind: str, step: str, edge: str) -> None:
     """The checkpoint of a daemon that nobody tests."""
 
 
 @asynccontextmanager
 async def open_engine(
-    store: JournaledStore,
+    store: Database,
     host: Host,
     house: House,
     identity: Identity,
@@ -85,13 +79,17 @@ async def open_engine(
 
     async with asyncio.TaskGroup() as tasks:
         owners = Owners(tasks, work)
-        converge = Converge(store, host.machines, host.keys, board, identity.boot_id, checkpoint, random, owners.wake)
+        converge = Converge(
+            store, host.machines, host.keys, board, identity.host, identity.boot_id, checkpoint, random, owners.wake
+        )
         imaging = Imaging(store, board, random, owners.wake)
         tools = Tools(store, host.images, host.templates, host.disks, host.networks, board, imaging)
-        works = Works(tools, checkpoint)
+        works = Works(tools, identity.host, checkpoint)
         networks = Networks(store, host.networks, host.network_facts, identity.host, owners.wake)
         access = Access(store, host.keys)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
+        presence = Presence(store, store, host.facts, host.templates, identity)
+        await presence.enter()
         await _make_default_project(store, random)
         await _autostart(store, identity)
         await make_default_network(store, host.network_facts, access, accept)
@@ -102,12 +100,15 @@ async def open_engine(
             owners.wake(subject)
         interruptions = Interruptions(store, accept, board.changes, identity.host)
         fresh = Freshness(store, host.templates, random, identity.host, owners.wake)
+        following = Following(store, store, identity.host, owners.wake, board.changes)
         background = (
             tasks.create_task(_follow(host.machines, owners), name="follow machines"),
             tasks.create_task(networks.follow(), name="follow networks"),
             tasks.create_task(keep_short(store), name="forget old operations"),
             tasks.create_task(interruptions.keep(), name="end the interrupted"),
             tasks.create_task(fresh.keep(), name="look after templates"),
+            tasks.create_task(presence.keep(), name="renew the lease"),
+            *((tasks.create_task(following.keep(), name="follow the house"),) if identity.address else ()),
         )
         try:
             yield Engine(

@@ -61,20 +61,20 @@ class Freshness:
     async def look_at_images(self) -> None:
         """Begin to delete the retired images on which nothing stands."""
         async with self.store.read() as tx:
-            retired = await tx.images.select(state=ImageState.RETIRED)
+            retired = await tx.images.select(host=self.host, state=ImageState.RETIRED)
         for image in retired:
             async with self.store.write() as tx:
                 going = await _goes(tx, image)
                 if going:
                     await tx.images.update(image.id, {}, state=ImageState.DELETING)
-                    await tx.operations.insert(an_operation(make_id(self.random), "image.delete", image, self.host))
+                    await tx.operations.insert(an_operation(make_id(self.random), "image.delete", image))
             if going:
                 self.wake(image.id)
 
     async def _renew(self, tx: Transaction, here: str) -> list[str]:
-        if await tx.templates.scan(state=TemplateState.MAKING):
+        if await tx.templates.scan(host=self.host, state=TemplateState.MAKING):
             return []
-        for template in await tx.templates.select(state=TemplateState.READY):
+        for template in await tx.templates.select(host=self.host, state=TemplateState.READY):
             image = await _newest(tx, template)
             if image is not None and (template.frozen_by != here or image.id != template.image):
                 return [await self._make_anew(tx, template, image)]
@@ -93,7 +93,7 @@ class Freshness:
 
     async def _clear(self, tx: Transaction) -> list[str]:
         cleared = []
-        for row in await tx.templates.scan(state=TemplateState.RETIRED):
+        for row in await tx.templates.scan(host=self.host, state=TemplateState.RETIRED):
             template = await tx.templates.get(row.id)
             if template is not None and not await tx.disks.select(template=row.id):
                 await tx.templates.update(row.id, {}, state=TemplateState.DELETING)
@@ -102,7 +102,7 @@ class Freshness:
         return cleared
 
     async def _open(self, tx: Transaction, kind: str, template: Template) -> None:
-        await tx.operations.insert(an_operation(make_id(self.random), kind, template, self.host))
+        await tx.operations.insert(an_operation(make_id(self.random), kind, template))
 
 
 async def _goes(tx: Transaction, image: Image) -> bool:

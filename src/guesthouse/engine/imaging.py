@@ -110,7 +110,7 @@ class Imaging:
         if reading.resume and machine.power is Power.PAUSED:
             changes["power"] = Power.RUNNING
             resuming = an_operation(
-                make_id(self.random), "machine.resume", machine, machine.host, machine=machine.id,
+                make_id(self.random), "machine.resume", machine, machine=machine.id,
                 generation=generation, context=kept(UNTOUCHED, machine),
             )  # fmt: skip
             await tx.operations.insert(resuming)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
+from guesthouse.decide.placement import Way
 from guesthouse.model.machine import (
     Bus,
     Cache,
@@ -46,12 +47,16 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Launch(Intent, frozen=True, kw_only=True):
     """Make a machine. An empty name is generated; without disks it gets a root disk if its image has one.
 
-    It is forked from a template that fits, if there is one; `cold` boots it all the same.
+    It is forked from a template that fits, if there is one; `cold` boots it all the same. `host` and `zone` say where
+    it is to run, else the house chooses: `way` tells whether machines are spread over hosts or packed.
     """
 
     spec: MachineSpec
     start: bool = True
     cold: bool = False
+    host: str = ""
+    zone: str = ""
+    way: Way = Way.SPREAD
 
 
 class Fork(Intent, frozen=True, kw_only=True):

@@ -38,6 +38,10 @@ class Changes:
             for event in self._waiting.get(subject, ()):
                 event.set()
 
+    def ring_all(self) -> None:
+        """Wake everyone: what has changed elsewhere may be what they wait for."""
+        self.ring(*self._waiting)
+
     def listen(self, subject: str) -> Listener:
         """Start to listen: what rings from now on is not missed. Use it as a context manager."""
         return Listener(self._waiting, subject)

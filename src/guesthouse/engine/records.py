@@ -83,8 +83,8 @@ async def used_by(tx: Transaction, project: Project) -> Quota:
     )
 
 
-def an_operation(id: str, kind: str, about: Subject, host: str, *, machine: str = "", **more: Any) -> Operation:
-    """A new operation about a record. One that a machine's owner does has that `machine` as its subject."""
+def an_operation(id: str, kind: str, about: Subject, *, machine: str = "", **more: Any) -> Operation:
+    """A new operation about a record, for the host that has it. A machine's owner does those about that `machine`."""
     return Operation(
         id=id,
         project=about.project,
@@ -92,7 +92,7 @@ def an_operation(id: str, kind: str, about: Subject, host: str, *, machine: str 
         subject_kind="machine" if machine else KINDS[kind].subject,
         subject=machine or about.id,
         subject_name=about.name,
-        host=host,
+        host=about.host,
         **more,
     )
 

@@ -164,7 +164,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `type` is a cloud's name of its size, empty where it is none of a cloud's. `metadata` is what the metadata service
     does for it, whatever its `datasource` is. A `spot` one may be interrupted, after a notice, which ends it as
     `on_interruption` says. A `protected` one cannot be deleted until it is so no more;
-    its guest can still end it, where `on_shutdown` has it deleted then.
+    its guest can still end it, where `on_shutdown` has it deleted then. Machines of a project that say the same word in
+    `apart` are on different hosts.
     """
 
     name: str
@@ -188,6 +189,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     autostart: bool = False
     spot: bool = False
     on_interruption: OnShutdown = OnShutdown.DELETE
+    apart: str = ""
     protected: bool = False
     on_shutdown: OnShutdown = OnShutdown.STOP
     labels: dict[str, str] = {}
@@ -255,6 +257,7 @@ class MachineRow(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     nics: int = 1
     address: str = ""
     autostart: bool = False
+    apart: str = ""
     power: Power = Power.STOPPED
     generation: int = 1
     restart_epoch: int = 0

@@ -84,6 +84,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     Files lie in the image's own folder: `disk`, `kernel`, `initrd` are names in it, empty where it has none.
     `family` groups versions: a reference to a family means its newest ready image. `digest` is the SHA-256
     of the disk (of the initrd where there is no disk). `user` is the login that cloud-init makes.
+    `host` is the one that has the files.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     state: ImageState = ImageState.MAKING
     public: bool = False
     data: bool = False
+    host: str = ""
     os: str = ""
     architecture: str = "x86_64"
     format: str = ""
@@ -131,13 +133,14 @@ class TemplateRow(msgspec.Struct, frozen=True, kw_only=True):
     """The scalar columns of a template: a machine of an image, booted to its gate and frozen.
 
     `boot_ms` is what each fork of it saves, `memory_bytes` what they share. `frozen_by` names the QEMU and processor
-    that froze it: no other can go on from it. A `public` one serves every project.
+    that froze it: no other can go on from it. A `public` one serves every project. It is on its `host`.
     """
 
     id: str
     project: str
     name: str
     image: str
+    host: str = ""
     state: TemplateState = TemplateState.MAKING
     vcpus: int = 1
     memory_mib: int = 512

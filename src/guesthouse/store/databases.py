@@ -85,12 +85,14 @@ class Database:
     """One kind of database. `poll_s` is how often followers look by themselves, None where hints are never lost.
 
     `starter` is for a start, which looks at the tables as such and may change them; it begins as a writer by hand.
+    `renewer` writes a lease, beside all writers where the database can.
     """
 
     driver: str
     reader: Side
     writer: Side
     starter: Side
+    renewer: Side
     poll_s: float | None
 
 
@@ -113,6 +115,7 @@ def _sqlite(lock_timeout_s: float) -> Database:
         ),
         # No foreign keys: a migration rebuilds tables, SQLite's only way to change them, which would set them off.
         starter=Side(options, (_WAL, durable)),
+        renewer=Side(options, (durable,), "BEGIN IMMEDIATE"),
         poll_s=None,
     )
 
@@ -140,6 +143,7 @@ def _postgresql(lock_timeout_s: float) -> Database:
         # One way to the server for both: what is told now is heard when the transaction commits.
         writer=Side(common | latest, on_begin=f"SELECT pg_advisory_xact_lock({_LOCK}), pg_notify('{CHANNEL}', '')"),
         starter=Side(common | latest),
+        renewer=Side(common | latest),
         poll_s=5.0,
     )
 
@@ -165,6 +169,10 @@ class Place:
     def reader(self) -> AsyncEngine:
         """Connections for readers, opened as they are wanted and then kept; who finds none free waits."""
         return self._engine(self.database.reader, pool_size=_READERS, max_overflow=0)
+
+    def renewer(self) -> AsyncEngine:
+        """The one connection that renews a lease: no writer keeps it waiting but in an SQLite file."""
+        return self._engine(self.database.renewer, pool_size=1, max_overflow=0)
 
     def writer(self) -> AsyncEngine:
         """The one connection that writes."""

@@ -24,6 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from guesthouse.model.dialect import AccessKey, DoorRecord, Tag
+from guesthouse.model.hosts import HostRecord
 from guesthouse.model.machine import Machine, MachineRow
 from guesthouse.model.network import Elastic, Group, Network, Pool, Port, Subnet
 from guesthouse.model.resources import (
@@ -115,6 +116,10 @@ def _noun(
     return Noun(word, record, row, table, unique)
 
 
+# Machines that are to run and have not been seen to. A fork begins with memory that others have, too.
+PROMISED = "power = 'running' AND state NOT IN ('running', 'paused') AND template = '' AND origin = ''"
+
+
 def _of_project(when_it_goes: str) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(["project"], ["projects.id"], ondelete=when_it_goes)
 
@@ -123,6 +128,7 @@ def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
+HOSTS = _noun("host", HostRecord, HostRecord, unique=(("name",),))
 PROJECTS = _noun(
     "project",
     Project,
@@ -137,7 +143,14 @@ IMAGES = _noun("image", Image, Image, _of_project("RESTRICT"))
 SHARES = _noun("share", Share, Share, _of_project("CASCADE"), sa.Index(None, "image"), unique=(("image", "project"),))
 TEMPLATES = _noun("template", Template, TemplateRow, _of_project("RESTRICT"), sa.Index(None, "image"))
 DISKS = _noun("disk", Disk, Disk, _of_project("RESTRICT"), sa.Index(None, "machine"))
-MACHINES = _noun("machine", Machine, MachineRow, _of_project("RESTRICT"), sa.Index(None, "host"))
+MACHINES = _noun(
+    "machine",
+    Machine,
+    MachineRow,
+    _of_project("RESTRICT"),
+    sa.Index(None, "host"),
+    sa.Index("ix_machines_promised", "host", "memory_mib", **_where(PROMISED)),
+)
 SNAPSHOTS = _noun("snapshot", Snapshot, SnapshotRow, _of_project("RESTRICT"), unique=(("machine", "name"),))
 NETWORKS = _noun("network", Network, Network, _of_project("RESTRICT"), unique=(("project", "name"), ("number",)))
 SUBNETS = _noun("subnet", Subnet, Subnet, _of_project("RESTRICT"), unique=(("network", "number"), ("network", "name")))

@@ -9,8 +9,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from guesthouse.model.hosts import Load
 from guesthouse.ports import Moment, Touched
-from guesthouse.store import failures, schema
+from guesthouse.store import failures, hosts, schema
 from guesthouse.store.changes import Bell, Line
 from guesthouse.store.databases import Place, locate
 from guesthouse.store.events import SqlEventLog
@@ -24,6 +25,7 @@ class SqlTransaction:
     """All tables, in one transaction: `ports.Transaction`."""
 
     def __init__(self, session: Session) -> None:
+        self.hosts = RecordTable(schema.HOSTS, session)
         self.projects = RecordTable(schema.PROJECTS, session)
         self.tokens = RecordTable(schema.TOKENS, session)
         self.keys = RecordTable(schema.KEYS, session)
@@ -55,9 +57,17 @@ class SqlTransaction:
         """Seconds since the epoch by the database's clock; it goes on while the transaction runs."""
         return float(await self._session.value(_NOW))
 
+    async def promised(self) -> dict[str, int]:
+        """Memory in MiB of machines that are to run and have not been seen to, by host."""
+        return await hosts.promised(self._session)
+
+    async def loads(self) -> dict[str, Load]:
+        """What is placed on each host that has machines."""
+        return await hosts.loads(self._session)
+
 
 class SqlStore:
-    """State on SQLite or PostgreSQL: `ports.Store`, `ports.Journal` and `ports.Changes`.
+    """State on SQLite or PostgreSQL: `ports.Database`.
 
     Tasks of this process write in the order in which they asked. Inside a `write` a task may begin a `read`,
     which sees the state before it; any other nesting would wait for itself sooner or later, and is refused.
@@ -68,12 +78,14 @@ class SqlStore:
         place: Place,
         reader: AsyncEngine,
         writer: AsyncEngine,
+        renewer: AsyncEngine,
         bell: Bell,
         line: Line | None,
     ) -> None:
         self._place = place
         self._reader = reader
         self._writer = writer
+        self._renewer = renewer
         self._journal = Journal()
         self._bell = bell
         self._line = line
@@ -120,6 +132,13 @@ class SqlStore:
     def touched(self, after: int, until: int) -> Touched | None:
         """What was written between two moments, by their numbers; None where that is not known."""
         return self._journal.between(after, until)
+
+    async def renew(self, host: str, instance: str, **facts: object) -> bool:
+        """Note what a host has, at the database's time; False where another daemon is that host now."""
+        async with self._begin(self._renewer) as session:
+            renewed = await hosts.renew(session, host, instance, facts)
+            await session.commit()
+        return renewed
 
     def watch(self) -> AsyncIterator[None]:
         """One hint at once, then one whenever something may have been committed."""
@@ -169,12 +188,12 @@ async def open_store(url: str, lock_timeout_s: float = 10.0) -> AsyncIterator[Sq
     place = locate(url, lock_timeout_s)
     await uninterrupted(bring_up_to_date(place))
     async with AsyncExitStack() as stack:
-        engines = [place.reader(), place.writer(), place.starter()]
+        engines = [place.reader(), place.writer(), place.renewer(), place.starter()]
         for engine in engines:
             stack.push_async_callback(lambda engine: uninterrupted(engine.dispose()), engine)
-        reader, writer, listener = engines
+        reader, writer, renewer, listener = engines
         bell = Bell()
         line = Line(listener, bell) if place.database.poll_s else None
         if line:
             stack.push_async_callback(line.close)
-        yield SqlStore(place, reader, writer, bell, line)
+        yield SqlStore(place, reader, writer, renewer, bell, line)

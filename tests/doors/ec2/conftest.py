@@ -20,7 +20,8 @@ from tests.hosts import FakeHost
 from guesthouse.catalog.places import REGION
 from guesthouse.doors.ec2.server import serve
 from guesthouse.engine import door_intents, intents, network_intents
-from guesthouse.engine.engine import Engine, Identity, open_engine
+from guesthouse.engine.engine import Engine, open_engine
+from guesthouse.engine.hosts import Identity
 from guesthouse.engine.intents import Asker
 from guesthouse.formats.cloudids import ec2_id
 from guesthouse.model.house import House

@@ -21,7 +21,8 @@ from guesthouse.doors.native.certificates import ensure
 from guesthouse.doors.native.listeners import Listener, bind_tcp, bind_unix
 from guesthouse.doors.native.rows import Door
 from guesthouse.doors.native.server import serve
-from guesthouse.engine.engine import Engine, Identity, open_engine
+from guesthouse.engine.engine import Engine, open_engine
+from guesthouse.engine.hosts import Identity
 from guesthouse.model.house import House
 from guesthouse.store import open_store
 

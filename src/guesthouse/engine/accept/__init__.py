@@ -179,7 +179,7 @@ class Accept:
     facts: HostFacts
     networks: NetworkFacts
     random: Random
-    host: str
+    here: str
     wake: Callable[[str], None]
     board: Board
 
@@ -201,7 +201,7 @@ class Accept:
             check_role(asker, row.role, house_only=row.house_only)
         try:
             async with self.store.write() as tx:
-                desk = Desk(tx, asker, self.facts, self.networks, self.random, self.host)
+                desk = Desk(tx, asker, self.facts, self.networks, self.random, self.here, self.here)
                 if once is not None and (before := await made_before(desk, door, once)):
                     return before
                 made = [
@@ -220,7 +220,8 @@ class Accept:
         for id in desk.pushed_aside:
             self.board.forget(id)
         opened = [each.accepted for each in made if isinstance(each.accepted, Operation)]
-        subjects = [operation.subject for operation in opened]
+        # Another host's daemon is told of its work by the commit.
+        subjects = [operation.subject for operation in opened if operation.host in ("", self.here)]
         for subject in dict.fromkeys([*subjects, *(desk.beside if opened else ())]):
             self.wake(subject)
         for each in opened:

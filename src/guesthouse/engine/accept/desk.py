@@ -9,7 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -43,7 +43,7 @@ from guesthouse.ports import HostFacts, NetworkFacts, Transaction
 
 @dataclass(frozen=True)
 class Desk:
-    """What the accepting functions work with. `host` is the id of the host that takes new machines.
+    """What the accepting functions work with. `here` is this daemon's host, `host` the one that takes what is made.
 
     `pushed_aside` has the ids of operations that another one superseded: who waits for them is told after the commit.
     `beside` has the ids of further subjects that have work by what was accepted, `before` how places were that change.
@@ -55,11 +55,16 @@ class Desk:
     facts: HostFacts
     networks: NetworkFacts
     random: Random
+    here: str
     host: str
     pushed_aside: list[str] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
     before: list[Former] = field(default_factory=list)
     readings: dict[str, Reading] = field(default_factory=dict)
+
+    def at(self, host: str) -> Desk:
+        """The same desk, for what is made on that host."""
+        return replace(self, host=host)
 
     def new_id(self) -> str:
         return make_id(self.random)
@@ -164,7 +169,6 @@ class Desk:
                 self.new_id(),
                 kind,
                 subject,
-                self.host,
                 machine=machine,
                 state=OperationState.DONE if done else OperationState.WAITING,
                 generation=generation,

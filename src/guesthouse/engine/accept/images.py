@@ -186,6 +186,7 @@ async def make(
         check_name(family, "image")
     image = await desk.tx.images.insert(
         Image(
+            host=desk.host,
             id=id,
             project=desk.asker.project,
             name=name,

@@ -56,8 +56,8 @@ async def create(desk: Desk, intent: intents.ImageCreate) -> Operation:
     origin = await _system(desk, machine, disk)
     context = {"reading": msgspec.to_builtins(reading), "origin": origin}
     return await make(
-        desk, KIND, intent.name, public=False, data=intent.data or not origin, source=_source(machine, disk, intent),
-        context=context,
+        desk.at(disk.host), KIND, intent.name, public=False, data=intent.data or not origin,
+        source=_source(machine, disk, intent), context=context,
     )  # fmt: skip
 
 

@@ -17,12 +17,13 @@ from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks, with_sizes
 from guesthouse.engine.accept.metadata import changed_options, check_service
+from guesthouse.engine.accept.placing import Where, placed
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
     check_fits,
     check_memory,
     check_project,
-    check_room,
+    check_quota,
     free_name,
     refuse_taken_name,
     refuse_taken_ports,
@@ -54,11 +55,13 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     spec = await with_sizes(desk, spec)
     check_spec(spec)
     check_told(spec)
-    await check_fits(desk, spec)
-    await refuse_taken_ports(desk, spec.nics, ())
-    await check_room(desk, spec, start=intent.start)
-    machine_id = desk.new_id()
+    await check_quota(desk, spec)
     ready = [] if intent.cold else await ready_templates(desk, image)
+    where = Where(host=intent.host, zone=intent.zone, way=intent.way)
+    desk = desk.at((await placed(desk, spec, image, ready, where, start=intent.start)).id)
+    await refuse_taken_ports(desk, spec.nics, ())
+    machine_id = desk.new_id()
+    ready = [template for template in ready if template.host in ("", desk.host)]
     template = fitting(ready, image, spec)
     template_id = template.id if template else ""
     boots = "" if template else why_it_boots(ready, image, spec)
@@ -85,7 +88,7 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
 async def start(desk: Desk, intent: intents.Start) -> Operation:
     machine = await desk.machine(intent.machine)
     if lifecycle.ask(machine, Verb.START):
-        await check_memory(desk, machine.memory_mib)
+        await check_memory(desk.at(machine.host), machine.memory_mib)
     return await _set_power(desk, machine, Verb.START, Power.RUNNING, interrupted_at=0.0)
 
 
@@ -261,9 +264,9 @@ async def change_to(desk: Desk, machine: Machine, spec: MachineSpec, touched: To
     """Want a machine, which may be changed, as described; raises where that cannot be."""
     check_spec(spec)
     if spec.type != machine.spec.type:
-        await check_fits(desk, spec)
+        await check_fits(desk.at(machine.host), spec)
     if spec.memory_mib > machine.memory_mib and machine.power is not Power.STOPPED:
-        await check_memory(desk, spec.memory_mib - machine.memory_mib)
+        await check_memory(desk.at(machine.host), spec.memory_mib - machine.memory_mib)
     await check_growth(desk, machine, spec)
     return await _respec(desk, machine, spec, "machine.change", touched)
 

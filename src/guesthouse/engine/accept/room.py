@@ -8,16 +8,17 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from guesthouse.decide.quota import check_quota
+from guesthouse.decide.placement import SPARE_DISK_MIB
+from guesthouse.decide.quota import check_quota as check_project_quota
 from guesthouse.decide.types import refuse_too_large
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.records import used_by
-from guesthouse.model.errors import Conflict, NoCapacity
+from guesthouse.model.errors import Conflict, NoCapacity, NotFound
+from guesthouse.model.hosts import HostRecord
 from guesthouse.model.machine import Forward, MachineSpec, NicSpec
 from guesthouse.model.names import generate_name
-from guesthouse.ports import Table
+from guesthouse.ports import Capacity, Table
 
-SPARE_DISK_MIB = 64
 _TRIES = 8
 
 
@@ -50,6 +51,8 @@ async def refuse_taken_ports(desk: Desk, nics: tuple[NicSpec, ...], mine: tuple[
         for forward in nic.forwards:
             if not forward.host_port or (forward.host_port, forward.protocol) in held:
                 continue
+            if desk.host != desk.here:
+                continue  # its own daemon refuses it at the start
             if not await desk.facts.port_is_free(forward.host_port, forward.protocol):
                 raise Conflict(
                     f"port {forward.host_port}/{forward.protocol} of the host is in use",
@@ -62,12 +65,12 @@ async def refuse_taken_ports(desk: Desk, nics: tuple[NicSpec, ...], mine: tuple[
 async def check_fits(desk: Desk, spec: MachineSpec) -> None:
     """Raise `NoCapacity` where this host cannot have machines of the description's type, however empty it is."""
     if spec.type:
-        capacity = await desk.facts.capacity()
+        capacity = await _of_host(desk)
         refuse_too_large(spec, capacity.cpus, capacity.memory_mib)
 
 
-async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:
-    """The project's quota, then this host's memory and disk space."""
+async def check_quota(desk: Desk, spec: MachineSpec) -> None:
+    """Raise `NoCapacity` where the project may not have one more machine of that description."""
     new = [disk for disk in spec.disks if not disk.disk]
     await check_project(
         desk,
@@ -77,8 +80,6 @@ async def check_room(desk: Desk, spec: MachineSpec, *, start: bool) -> None:
         disk_mib=sum(disk.size_mib for disk in new),
         nics=len(spec.nics),
     )
-    await check_memory(desk, spec.memory_mib if start else 0)
-    await check_space(desk, sum(disk.size_mib for disk in new if not disk.thin))
 
 
 async def check_project(desk: Desk, **more: int) -> None:
@@ -86,11 +87,11 @@ async def check_project(desk: Desk, **more: int) -> None:
     project = await desk.project()
     more["addresses"] = more.pop("nics", 0)
     if any(getattr(project.quota, name) is not None for name, adding in more.items() if adding > 0):
-        check_quota(project, await used_by(desk.tx, project), **more)
+        check_project_quota(project, await used_by(desk.tx, project), **more)
 
 
 async def check_memory(desk: Desk, memory_mib: int) -> None:
-    capacity = await desk.facts.capacity()
+    capacity = await _of_host(desk)
     if memory_mib > capacity.memory_free_mib:
         raise NoCapacity(
             f"not enough memory on this host: {memory_mib} MiB asked for, {capacity.memory_free_mib} MiB free",
@@ -102,7 +103,7 @@ async def check_memory(desk: Desk, memory_mib: int) -> None:
 
 async def check_space(desk: Desk, size_mib: int) -> None:
     """Raise `NoCapacity` unless the disk folder has room for `size_mib` and a little to spare."""
-    capacity = await desk.facts.capacity()
+    capacity = await _of_host(desk)
     if size_mib + SPARE_DISK_MIB > capacity.disk_free_mib:
         raise NoCapacity(
             f"not enough disk space on this host: {size_mib + SPARE_DISK_MIB} MiB needed,"
@@ -111,3 +112,13 @@ async def check_space(desk: Desk, size_mib: int) -> None:
             value=size_mib,
             hint="make it smaller or thin, or delete disks and images that nobody needs",
         )
+
+
+async def _of_host(desk: Desk) -> Capacity | HostRecord:
+    """What the host has that takes what is made: this one as it is now, another as it said last."""
+    if desk.host in ("", desk.here):
+        return await desk.facts.capacity()
+    host = await desk.tx.hosts.get(desk.host)
+    if host is None:
+        raise NotFound("the host that it is on has left the house", subject="host", value=desk.host)
+    return host

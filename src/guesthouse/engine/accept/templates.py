@@ -39,6 +39,7 @@ async def create(desk: Desk, intent: intents.TemplateCreate) -> Operation:
             project=desk.asker.project,
             name=name,
             image=image.id,
+            host=desk.host,
             vcpus=intent.vcpus,
             memory_mib=intent.memory_mib,
             public=intent.public,

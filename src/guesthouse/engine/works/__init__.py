@@ -45,6 +45,7 @@ class Works:
     """The work of the owner of an image, a template, a disk or a network."""
 
     tools: Tools
+    here: str
     checkpoint: Checkpoint
 
     async def __call__(self, subject: str, wakes: Wakes) -> None:
@@ -54,7 +55,7 @@ class Works:
 
     async def _next(self, subject: str) -> Operation | None:
         async with self.tools.store.write() as tx:
-            for row in await tx.operations.scan(subject=subject, ended_at=0.0):
+            for row in await tx.operations.scan(subject=subject, host=self.here, ended_at=0.0):
                 operation = await tx.operations.get(row.id)
                 if operation is None:
                     continue
