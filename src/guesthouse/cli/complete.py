@@ -43,6 +43,7 @@ SOURCES: Mapping[str, Source] = {
     "address": Source("/addresses", "address"),
     "pool": Source("/address-pools", "cidr"),
     "key": Source("/keys"),
+    "host": Source("/hosts"),
     "project": Source("/projects"),
     "token": Source("/tokens"),
     "operation": Source("/operations", "id"),

@@ -39,6 +39,21 @@ def size_limit(text: str) -> int | None:
     return None if text == "unlimited" else size(text)
 
 
+def percent(text: str) -> int | None:
+    """Percent, with or without the sign, or ``unlimited`` -> None."""
+    return limit(text.removesuffix("%"))
+
+
+def ratio(text: str) -> float | None:
+    """A number that may have a fraction, or ``unlimited`` -> None."""
+    if text == "unlimited":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is not a number", value=text, hint="write it like 4 or 1.5") from None
+
+
 def whole(text: str) -> int:
     """A whole number, 0 or more."""
     if not (text.isascii() and text.isdigit()):

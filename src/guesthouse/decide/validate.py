@@ -16,7 +16,7 @@ import base64
 import binascii
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import yaml
 
@@ -64,7 +64,12 @@ def check_spec(spec: MachineSpec) -> None:
     _check_metadata(spec)
     for key in spec.ssh_keys:
         check_public_key(key, "ssh_keys")
-    for name, text in spec.labels.items():
+    check_labels(spec.labels)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise `Invalid` for the first label that cannot be one."""
+    for name, text in labels.items():
         if not _LABEL_KEY.fullmatch(name) or len(text) > MAX_LABEL_TEXT:
             raise Invalid(
                 f"label {name!r} is not a label",

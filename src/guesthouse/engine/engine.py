@@ -23,6 +23,7 @@ from guesthouse.engine.converge import Converge
 from guesthouse.engine.following import Following
 from guesthouse.engine.freshness import Freshness
 from guesthouse.engine.history import keep_short
+from guesthouse.engine.host_views import HostViews
 from guesthouse.engine.hosts import Identity, Presence
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
@@ -48,6 +49,7 @@ class Engine:
     accept: Accept
     views: Views
     networks: NetworkViews
+    hosts: HostViews
     stock: Stocktaking
     inside: Inside
     access: Access
@@ -69,7 +71,9 @@ async def open_engine(
     random: Random,
     checkpoint: Checkpoint = never_stop,
 ) -> AsyncIterator[Engine]:
-    """An engine at work. Raises what its own tasks raise."""
+    """An engine at work. Raises `Conflict` while another daemon is this host, and what its own tasks raise."""
+    presence = Presence(store, store, host.facts, host.templates, identity)
+    await presence.enter()
     board = Board(Changes())
 
     async def work(subject: str, wakes: Wakes) -> None:
@@ -88,8 +92,6 @@ async def open_engine(
         networks = Networks(store, host.networks, host.network_facts, identity.host, owners.wake)
         access = Access(store, host.keys)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
-        presence = Presence(store, store, host.facts, host.templates, identity)
-        await presence.enter()
         await _make_default_project(store, random)
         await _autostart(store, identity)
         await make_default_network(store, host.network_facts, access, accept)
@@ -115,6 +117,7 @@ async def open_engine(
                 accept=accept,
                 views=Views(store, board, host.disks),
                 networks=NetworkViews(store, host.network_facts),
+                hosts=HostViews(store, host.facts, identity.host),
                 stock=Stocktaking(store, store, host.facts),
                 inside=Inside(
                     store, host.guests, host.files, host.streams, host.network_facts, host.keys, board.changes

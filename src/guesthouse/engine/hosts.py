@@ -21,11 +21,14 @@ import msgspec
 
 from guesthouse import __version__
 from guesthouse.catalog.places import REGION, ZONE
-from guesthouse.model.errors import Conflict, Failed, GuesthouseError, NoCapacity, TimedOut
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError, NoCapacity, NotFound, TimedOut
 from guesthouse.model.hosts import LEASE_S, RENEW_S, HostRecord
 from guesthouse.ports import HostFacts, Leases, Store, TemplateHost, Transaction
 
 log = logging.getLogger(__name__)
+
+HERE = "here"
+"""How an asker means the host that answers."""
 
 
 @dataclass(frozen=True)
@@ -134,3 +137,16 @@ async def as_known(tx: Transaction, facts: HostFacts, here: str) -> list[HostRec
     capacity = await facts.capacity()
     now = {name: getattr(capacity, name) for name in capacity.__dataclass_fields__}
     return [msgspec.structs.replace(host, **now) if host.id == here else host for host in await tx.hosts.select()]
+
+
+async def find_host(tx: Transaction, ref: str, here: str) -> HostRecord:
+    """The host of that name or id; ``here`` is this one. Raises `NotFound`."""
+    hosts = await tx.hosts.select()
+    wanted = here if ref == HERE else ref
+    for host in hosts:
+        if wanted in (host.id, host.name):
+            return host
+    raise NotFound(
+        f"there is no host {ref!r}", subject=f"host {ref}", field="host", value=ref,
+        hint=f"there are {', '.join(host.name for host in hosts)}",
+    )  # fmt: skip

@@ -34,7 +34,7 @@ _SECOND = (
 ).split()
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: str, what: str, field: str = "name") -> str:
     """Return `name` if it may name a `what`; raises `Invalid` with the rule that it breaks."""
     pattern, rule = _RULES.get(what, (_LABEL, _LABEL_RULE))
     if _ID.match(name):
@@ -43,7 +43,7 @@ def check_name(name: str, what: str) -> str:
         reason = "is not a name"
     else:
         return name
-    raise Invalid(f"{what} name {name!r} {reason}", field="name", value=name, hint=f"use {rule}")
+    raise Invalid(f"{what} name {name!r} {reason}", field=field, value=name, hint=f"use {rule}")
 
 
 _LABEL_RULE = "lower-case letters, digits and '-', at most 63 characters, a letter or digit at both ends"

@@ -5,7 +5,8 @@ The sums are asked for in every transaction that places a machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,20 +31,24 @@ _LOADS = sa.select(_M.host, sa.func.count(), _sum(_M.vcpus), _sum(_M.memory_mib)
 
 async def renew(session: Session, host: str, instance: str, facts: Mapping[str, object]) -> bool:
     """Note what a host has, at the database's time; False where another daemon is that host now."""
-    mine = sa.update(schema.HOSTS.table).where(_H.id == host, _H.instance == instance)
-    return (await session.execute(mine.values(seen_at=schema.epoch_now(), **facts))).rowcount == 1
+    return await session.count(_renewal(tuple(sorted(facts))), is_id=host, is_instance=instance, **facts) == 1
+
+
+@cache
+def _renewal(facts: tuple[str, ...]) -> sa.Executable:
+    mine = _H.id == sa.bindparam("is_id"), _H.instance == sa.bindparam("is_instance")
+    values: dict[str, Any] = {name: sa.bindparam(name, type_=_H[name].type) for name in facts}
+    return sa.update(schema.HOSTS.table).where(*mine).values(seen_at=schema.epoch_now(), **values)
 
 
 async def promised(session: Session) -> dict[str, int]:
     """Memory in MiB of machines that are to run and have not been seen to, by host."""
-    found: Sequence[Any] = (await session.execute(_PROMISED)).all()
-    return {host: int(mib) for host, mib in found}
+    return {host: int(mib) for host, mib in await session.rows(_PROMISED)}
 
 
 async def loads(session: Session) -> dict[str, Load]:
     """What is placed on each host that has machines."""
-    found: Sequence[Any] = (await session.execute(_LOADS)).all()
     return {
         host: Load(machines=int(machines), vcpus=int(vcpus), memory_mib=int(memory_mib))
-        for host, machines, vcpus, memory_mib in found
+        for host, machines, vcpus, memory_mib in await session.rows(_LOADS)
     }

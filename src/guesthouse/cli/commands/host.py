@@ -1,4 +1,4 @@
-"""`guest host check` and `guest host clean`."""
+"""`guest host check`, `guest host set` and `guest host clean`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from guesthouse.cli import perform, show
 from guesthouse.cli.context import Context
+from guesthouse.cli.door import segment
 from guesthouse.cli.rows import Column, Command, Document, Values
 from guesthouse.model.errors import KINDS
 
@@ -25,6 +26,19 @@ def check(context: Context, row: Command, values: Values) -> int:
         context.terminal.out(report(row.columns, findings, context.now))
     missing = any(finding["level"] == "missing" for finding in findings)
     return KINDS["no-capacity"].exit_code if missing else 0
+
+
+def change(context: Context, row: Command, values: Values) -> int:
+    """Change what was named; the door takes all limits, and all labels, at once."""
+    said = perform.nested({key: value for key, value in values.items() if key != "host"})
+    path = f"/hosts/{segment(values.get('host', 'here'))}"
+    if "limits" in said:
+        said["limits"] = {**context.door.ask("GET", path)["limits"], **said["limits"]}
+    if "labels" in said:
+        said["labels"] = dict(said["labels"])
+    changed = context.door.ask("PATCH", path, None, said)
+    context.confirm(changed, row.done.format_map(changed))
+    return 0
 
 
 def clean(context: Context, row: Command, values: Values) -> int:

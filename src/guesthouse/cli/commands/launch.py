@@ -10,8 +10,8 @@ from guesthouse.cli import perform, show, wait
 from guesthouse.cli.commands.files import read_bytes, read_text
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
-from guesthouse.cli.rows import Command, Values
-from guesthouse.model.errors import Invalid, NotFound
+from guesthouse.cli.rows import Column, Command, Values
+from guesthouse.model.errors import KINDS, Invalid, NotFound
 
 DEFAULT_TIMEOUT_S = 15 * 60
 
@@ -19,6 +19,8 @@ DEFAULT_TIMEOUT_S = 15 * 60
 def launch(context: Context, row: Command, values: Values) -> int:
     """Make a machine, and come back when it is so far."""
     body = request(context, values)
+    if values.get("explain"):
+        return _explain(context, body)
     operation = context.door.ask("POST", "/machines", None, body)
     name = operation["subject_name"]
     if context.no_wait:
@@ -42,6 +44,30 @@ def launch(context: Context, row: Command, values: Values) -> int:
         machine = context.door.ask("GET", f"/machines/{segment(machine['id'])}")
     _give(context, machine, until, deadline)
     return 0
+
+
+_PLACES = (
+    Column("HOST", "name"),
+    Column("FITS", "fits", "yes"),
+    Column("SCORE", "score", right=True),
+    Column("WHY", "why"),
+)
+
+
+def _explain(context: Context, body: dict[str, Any]) -> int:
+    """Show what becomes of each host, the one to take first."""
+    places = context.door.ask("POST", "/placements", None, body)["items"]
+    scored = ({**place, "why": _why(place)} for place in places)
+    context.give_list(_PLACES, [place if place["fits"] else {**place, "score": "-"} for place in scored])
+    if not any(place["fits"] for place in places):
+        return KINDS["no-capacity"].exit_code
+    return 0
+
+
+def _why(place: dict[str, Any]) -> str:
+    if place["lacks"]:
+        return "; ".join(place["lacks"])
+    return ", ".join(f"{name} {score:g}" for name, score in place["scores"].items())
 
 
 def wait_for(context: Context, row: Command, values: Values) -> int:
@@ -80,7 +106,8 @@ def request(context: Context, values: Values) -> dict[str, Any]:
         spec["labels"] = dict(values["labels"])
     if values.get("paused") and values.get("no_start"):
         raise Invalid("--paused and --no-start exclude each other", hint="leave one of them out")
-    return {"spec": spec, "start": not values.get("no_start", False), "cold": values.get("cold", False)}
+    place = {key: values[key] for key in ("host", "zone", "way") if key in values}
+    return {"spec": spec, "start": not values.get("no_start", False), "cold": values.get("cold", False), **place}
 
 
 def user_data(given: bytes) -> dict[str, str]:

@@ -7,19 +7,19 @@ tests read this table; nothing else knows the commands.
 from __future__ import annotations
 
 from guesthouse.cli.rows import Command, Group, Option
-from guesthouse.cli.table import clouds, house, inside, machines, networks, nics, snapshots, storage, templates
+from guesthouse.cli.table import clouds, hosts, house, inside, machines, networks, nics, snapshots, storage, templates
 
-SECTIONS = (machines.SECTION, inside.SECTION, storage.SECTION, networks.SECTION, clouds.SECTION, house.SECTION)
+SECTIONS = tuple(each.SECTION for each in (machines, inside, storage, networks, clouds, hosts, house))
 
 COMMANDS: dict[str, Command] = {
     row.name: row
-    for section in (machines, snapshots, inside, storage, templates, networks, nics, clouds, house)
+    for section in (machines, snapshots, inside, storage, templates, networks, nics, clouds, hosts, house)
     for row in section.ROWS
 }
 
 GROUPS: dict[str, Group] = {
     group.name: group
-    for section in (machines, snapshots, storage, templates, networks, nics, clouds, house)
+    for section in (machines, snapshots, storage, templates, networks, nics, clouds, hosts, house)
     for group in section.GROUPS
 }
 

@@ -196,43 +196,7 @@ _OPERATIONS = (
     ),
 )  # fmt: skip
 
-_HOST = (
-    Command(
-        "host check",
-        "tell what this host lacks, and how to get it",
-        SECTION,
-        (),
-        Request("GET", "/host/check"),
-        columns=(Column("WHAT", "name"), Column("LEVEL", "level"), Column("FOUND", "found")),
-        run="host:check",
-        about="Ends with exit code 7 when something is missing that machines need.",
-    ),
-    Command(
-        "host show",
-        "tell what this host has and what is free of it",
-        SECTION,
-        (),
-        Request("GET", "/host"),
-        fields=(
-            Column("accelerator", "accelerator"),
-            Column("cpus", "cpus"),
-            Column("memory", "memory_mib", "mib_about"),
-            Column("memory free", "memory_free_mib", "mib_about"),
-            Column("disk free", "disk_free_mib", "mib_about"),
-        ),
-    ),
-    Command(
-        "host clean",
-        "remove the networks of a house that has no daemon from this host",
-        SECTION,
-        (Option("--yes -y", "yes", "do not ask", switch=True, local=True),),
-        done="removed {removed}",
-        confirm="Remove all networks of the house {house} from this host? Machines that run lose them.",
-        run="host:clean",
-        about="Links, namespaces, routes and rules that a house made here go; nothing else is touched. Its next daemon "
-        "makes them again.",
-        examples=("guest host clean", "GUESTHOUSE_HOME=/srv/old guest host clean --yes"),
-    ),
+_DAEMON = (
     Command(
         "serve",
         "run the daemon of this house",
@@ -264,7 +228,7 @@ _HOST = (
     ),
 )  # fmt: skip
 
-ROWS = (*_KEYS, *_PROJECTS, *_TOKENS, *_OPERATIONS, *_HOST)
+ROWS = (*_KEYS, *_PROJECTS, *_TOKENS, *_OPERATIONS, *_DAEMON)
 
 GROUPS = (
     Group("key", "SSH keys of the project", SECTION),

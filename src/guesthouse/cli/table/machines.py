@@ -103,6 +103,14 @@ ROWS = (
                    choices=("stop", "delete")),
             Option("--on-shutdown", "spec.on_shutdown", "what becomes of it when its guest powers itself off (stop)",
                    choices=("stop", "delete")),
+            Option("--zone", "zone", "the zone that it is to be in", "ZONE"),
+            Option("--host", "host", "the host that it is to be on; the house chooses when not given", "HOST",
+                   complete="host"),
+            Option("--way", "way", "spread machines over hosts (spread), or fill one after the other", choices=(
+                "spread", "pack")),
+            Option("--apart", "spec.apart", "never on one host with machines that say the same word", "WORD"),
+            Option("--explain", "explain", "tell what each host lacks or has for it, and make nothing", switch=True,
+                   local=True),
             Option("--no-start", "no_start", "make it, but do not start it", switch=True, local=True),
             Option("--cold", "cold", "boot it, even where a template fits", switch=True, local=True),
             Option("--paused", "paused", "leave it paused once it runs", switch=True, local=True),
@@ -122,6 +130,7 @@ ROWS = (
             "guest launch micro --disk name=data,size=1G,format=raw --until running",
             "guest launch debian --name db --network back",
             "guest launch debian --network back --datasource metadata",
+            "guest launch debian --name db-2 --apart db --explain",
         ),
     ),
     Command(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from guesthouse.doors.native import cloud_views, metrics, network_views, sessions, views
+from guesthouse.doors.native import cloud_views, host_views, metrics, network_views, sessions, views
 from guesthouse.doors.native.documents import (
     AccessKeyDocument,
     Command,
@@ -48,6 +48,7 @@ from guesthouse.doors.native.documents import (
     TypeDocument,
     TypeFilter,
 )
+from guesthouse.doors.native.host_documents import HostDocument, OfHost, PlaceDocument
 from guesthouse.doors.native.network_documents import (
     AddressDocument,
     GroupDocument,
@@ -61,7 +62,9 @@ from guesthouse.doors.native.network_documents import (
 from guesthouse.doors.native.rows import DOCUMENT_BYTES, OCTETS, PNG, STDIN_BYTES, TEXT, Content, Row, ask, follow, see
 from guesthouse.engine import door_intents, intents, network_intents, nic_intents
 from guesthouse.engine.accept import Removed
+from guesthouse.engine.host_intents import HostChange
 from guesthouse.model.dialect import AccessKey, OpenDoor
+from guesthouse.model.hosts import HostRecord
 from guesthouse.model.machine import MachineRow
 from guesthouse.model.network import Elastic, Group, Pool, Subnet
 from guesthouse.model.resources import (
@@ -89,6 +92,15 @@ HOUSE = (
     see("GET", "/openapi.json", views.openapi, "This door as an OpenAPI 3.1 document", dict[str, Any]),
     see("GET", "/metrics", metrics.scrape, "Metrics for Prometheus; those of the host for the house's operators",
         Content(metrics.MEDIA_TYPE)),
+)  # fmt: skip
+
+HOSTS = (
+    see("GET", "/hosts", host_views.hosts, "List the hosts of the house", list[HostDocument], house=True),
+    see("GET", "/hosts/{host}", host_views.host, "Show a host; `here` is the one that answers", HostDocument, OfHost,
+        house=True),
+    ask("PATCH", "/hosts/{host}", HostChange, "Say where a host is, and how much it may promise", HostRecord),
+    see("POST", "/placements", host_views.placements, "Tell where a machine would be placed, and why",
+        list[PlaceDocument], body=intents.Launch, role=Role.OPERATOR, house=True, body_limit_bytes=DOCUMENT_BYTES),
 )  # fmt: skip
 
 MACHINES = (
@@ -296,6 +308,7 @@ OPERATIONS = (
 
 GROUPS: dict[str, tuple[Row, ...]] = {
     "House": HOUSE,
+    "Hosts": HOSTS,
     "Machines": MACHINES,
     "Snapshots": SNAPSHOTS,
     "Inside machines": INSIDE,

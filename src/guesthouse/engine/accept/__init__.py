@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from guesthouse.engine import door_intents, intents, network_intents, nic_intents
+from guesthouse.decide.placement import Verdict
+from guesthouse.engine import door_intents, host_intents, intents, network_intents, nic_intents
 from guesthouse.engine.accept import (
     addresses,
     dialect,
@@ -23,6 +24,7 @@ from guesthouse.engine.accept import (
     forks,
     free_ports,
     groups,
+    hosts,
     image_uses,
     images,
     interruptions,
@@ -41,10 +43,11 @@ from guesthouse.engine.accept.pieces import Made, Rehearsed, accept_piece, made_
 from guesthouse.engine.accept.tenants import NewToken, Removed
 from guesthouse.engine.door_intents import Piece
 from guesthouse.engine.door_intents import Token as Once
-from guesthouse.engine.intents import Asker, Intent
+from guesthouse.engine.intents import Asker, Intent, Launch
 from guesthouse.engine.progress import Board
 from guesthouse.model.dialect import AccessKey, DoorRecord
 from guesthouse.model.errors import Denied
+from guesthouse.model.hosts import HostRecord
 from guesthouse.model.network import Elastic, Pool
 from guesthouse.model.resources import Image, Key, Operation, Project, Role, Share, Snapshot, Token
 from guesthouse.ports import HostFacts, NetworkFacts, Store
@@ -65,6 +68,7 @@ Accepted = (
     | DoorRecord
     | Image
     | Share
+    | HostRecord
 )
 
 
@@ -145,6 +149,7 @@ INTENTS: dict[type[Intent], IntentRow] = {
     network_intents.PortDelete: IntentRow(Role.OPERATOR, free_ports.delete, native=False),
     network_intents.AddressDetach: IntentRow(Role.OPERATOR, addresses.detach),
     network_intents.AddressRelease: IntentRow(Role.OPERATOR, addresses.release),
+    host_intents.HostChange: IntentRow(Role.ADMIN, hosts.change, house_only=True),
     intents.OperationCancel: IntentRow(Role.OPERATOR, operations.cancel),
     intents.KeyAdd: IntentRow(Role.OPERATOR, tenants.key_add),
     intents.KeyDelete: IntentRow(Role.OPERATOR, tenants.key_delete),
@@ -215,6 +220,13 @@ class Accept:
             return []
         self._tell(desk, made)
         return made
+
+    async def explain(self, asker: Asker, intent: Launch) -> Sequence[Verdict]:
+        """What becomes of each host when that is asked for, the one to take first; nothing is written."""
+        check_role(asker, Role.OPERATOR, house_only=True)
+        async with self.store.read() as tx:
+            desk = Desk(tx, asker, self.facts, self.networks, self.random, self.here, self.here)
+            return await machines.explain(desk, intent)
 
     def _tell(self, desk: Desk, made: Sequence[Made]) -> None:
         for id in desk.pushed_aside:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from guesthouse.decide import lifecycle
 from guesthouse.decide.complete import complete, match_disks, match_nics, with_kept, with_macs
 from guesthouse.decide.lifecycle import Verb
+from guesthouse.decide.placement import Verdict
 from guesthouse.decide.plan import kept_disks
 from guesthouse.decide.types import resized, untyped
 from guesthouse.decide.validate import check_forward, check_range, check_spec, check_told
@@ -17,7 +18,7 @@ from guesthouse.engine import intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks, with_sizes
 from guesthouse.engine.accept.metadata import changed_options, check_service
-from guesthouse.engine.accept.placing import Where, placed
+from guesthouse.engine.accept.placing import Where, explained, placed
 from guesthouse.engine.accept.ports import take_places
 from guesthouse.engine.accept.room import (
     check_fits,
@@ -34,10 +35,10 @@ from guesthouse.engine.leaving import INTERRUPTED
 from guesthouse.engine.readings import refuse_read_machine
 from guesthouse.engine.snapshots import forget_all
 from guesthouse.engine.undo import UNTOUCHED, Touched, kept
-from guesthouse.model.errors import Conflict, Invalid, NotFound
+from guesthouse.model.errors import Conflict, Denied, Invalid, NotFound
 from guesthouse.model.machine import Datasource, Deleting, Forward, Machine, MachineSpec, NicSpec, Power
 from guesthouse.model.names import check_name
-from guesthouse.model.resources import Operation
+from guesthouse.model.resources import Image, Operation
 
 DEFAULT_IMAGE = "micro"
 MAX_STOP_TIMEOUT_S = 24 * 3600
@@ -45,20 +46,12 @@ MAX_STOP_TIMEOUT_S = 24 * 3600
 
 async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     """Make a machine, its disks, and an operation that brings it up."""
-    spec = intent.spec
-    if spec.name:
-        await refuse_taken_name(desk, "machine", spec.name)
-    else:
-        spec = msgspec.structs.replace(spec, name=await free_name(desk))
-    image = await desk.system_image(spec.image or DEFAULT_IMAGE)
-    spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
-    spec = await with_sizes(desk, spec)
-    check_spec(spec)
-    check_told(spec)
+    if intent.spec.name:
+        await refuse_taken_name(desk, "machine", intent.spec.name)
+    spec, image = await _described(desk, intent.spec)
     await check_quota(desk, spec)
     ready = [] if intent.cold else await ready_templates(desk, image)
-    where = Where(host=intent.host, zone=intent.zone, way=intent.way)
-    desk = desk.at((await placed(desk, spec, image, ready, where, start=intent.start)).id)
+    desk = desk.at((await placed(desk, spec, image, ready, _where(desk, intent), start=intent.start)).id)
     await refuse_taken_ports(desk, spec.nics, ())
     machine_id = desk.new_id()
     ready = [template for template in ready if template.host in ("", desk.host)]
@@ -83,6 +76,32 @@ async def launch(desk: Desk, intent: intents.Launch) -> Operation:
     )
     context = {**kept(touched), **({"boots": boots} if boots else {})}
     return await desk.open("machine.launch", machine, generation=machine.generation, context=context)
+
+
+async def explain(desk: Desk, intent: intents.Launch) -> Sequence[Verdict]:
+    """What becomes of each host when such a machine is asked for."""
+    spec, image = await _described(desk, intent.spec)
+    ready = [] if intent.cold else await ready_templates(desk, image)
+    return await explained(desk, spec, image, ready, _where(desk, intent), start=intent.start)
+
+
+def _where(desk: Desk, intent: intents.Launch) -> Where:
+    """Where it is to be; raises `Denied` where a tenant names a host, of which tenants know nothing."""
+    if intent.host and not desk.asker.house:
+        raise Denied("only the operator of the house may name a host", field="host", hint="name a zone")
+    return Where(host=intent.host, zone=intent.zone, way=intent.way)
+
+
+async def _described(desk: Desk, spec: MachineSpec) -> tuple[MachineSpec, Image]:
+    """A new machine's description with all that was left out, and its image; raises where it cannot be."""
+    if not spec.name:
+        spec = msgspec.structs.replace(spec, name=await free_name(desk))
+    image = await desk.system_image(spec.image or DEFAULT_IMAGE)
+    spec = complete(desk.random, msgspec.structs.replace(spec, image=image.name), image)
+    spec = await with_sizes(desk, spec)
+    check_spec(spec)
+    check_told(spec)
+    return spec, image
 
 
 async def start(desk: Desk, intent: intents.Start) -> Operation:
