@@ -20,7 +20,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
+
+import msgspec
 
 from guesthouse.doors.ec2.server import serve as serve_ec2
 from guesthouse.doors.keeper import Keeper, Serve, keeping
@@ -45,11 +47,12 @@ from guesthouse.host.durable import write_whole
 from guesthouse.host.keys import HouseKeyring
 from guesthouse.host.local import open_host
 from guesthouse.host.networks.local import clean
-from guesthouse.model.errors import Conflict, Invalid, NoCapacity
+from guesthouse.model.errors import Conflict, Failed, Invalid, NoCapacity
 from guesthouse.model.hosts import FIRST_HOST
-from guesthouse.model.house import House
+from guesthouse.model.house import House, Settings
 from guesthouse.ports import Checkpoint, MetadataDoor
 from guesthouse.store import SqlStore, open_store
+from guesthouse.store.moving import move
 
 log = logging.getLogger("guesthouse")
 
@@ -74,6 +77,45 @@ def serve(house: House, values: Mapping[str, Any]) -> None:
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     options = Options(**{name: value for name, value in values.items() if value})
     asyncio.run(run_until_told(house, options, never_stop))
+
+
+def upgrade_house(house: House, url: str, say: Callable[[str, int], None]) -> int:
+    """Move the records of an embedded house to another database, for good; how many there were.
+
+    Machines run on, and the next daemon finds them. Raises `Conflict` while there is a daemon, or where the house
+    or the database is another one's already.
+    """
+    with locked(house):
+        if _settings(house).database:
+            raise Conflict(
+                f"the house {house.home} is not embedded any more",
+                subject=f"house {house.home}",
+                field="to",
+                hint=f"its database is told in {house.settings}",
+            )
+        if not house.database.exists():
+            raise Conflict(
+                f"the house {house.home} has no records yet",
+                subject=f"house {house.home}",
+                field="to",
+                hint="`guest serve --database URL` begins one there",
+            )
+        moved = asyncio.run(move(f"sqlite:///{house.database}", url, say))
+        write_whole(house.settings, msgspec.json.encode(Settings(database=url)))
+        # So that nobody begins there again by mistake.
+        house.database.rename(house.database.with_suffix(".db.moved"))
+        return moved
+
+
+def _settings(house: House) -> Settings:
+    if not house.settings.exists():
+        return Settings()
+    try:
+        return msgspec.json.decode(house.settings.read_bytes(), type=Settings)
+    except msgspec.MsgspecError as error:
+        raise Failed(
+            f"{house.settings} cannot be read: {error}", subject=f"house {house.home}", hint="restore it from a backup"
+        ) from error
 
 
 def clean_networks(house: House) -> list[str]:
@@ -133,7 +175,7 @@ def _keeper(house: House, engine: Engine) -> Keeper:
 
 @asynccontextmanager
 async def _opened(house: House, options: Options, checkpoint: Checkpoint) -> AsyncIterator[Engine]:
-    url = options.database or f"sqlite:///{house.database}"
+    url = options.database or _settings(house).database or f"sqlite:///{house.database}"
     async with (
         open_store(url) as store,
         _metadata(house, store) as metadata,

@@ -13,6 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`database` is the URL at which the house's records are, empty in an embedded house."""
+
+    database: str = ""
+
 
 @dataclass(frozen=True)
 class House:
@@ -39,6 +47,11 @@ class House:
     @property
     def database(self) -> Path:
         return self.home / "guesthouse.db"
+
+    @property
+    def settings(self) -> Path:
+        """What its daemon is told at every start; there is none in a house that is as it was made."""
+        return self.home / "house.json"
 
     @property
     def images(self) -> Path:

@@ -198,6 +198,17 @@ _OPERATIONS = (
 
 _DAEMON = (
     Command(
+        "house upgrade",
+        "move the records of this house to a PostgreSQL database, which other hosts can share",
+        SECTION,
+        (Option("--to", "to", "an empty database, like postgresql://guest@db.example/house", "URL", required=True),),
+        done="moved {records} records; start the daemon again: `guest serve`",
+        run="house:upgrade",
+        about="Stop the daemon first; machines run on meanwhile. It is never half done: run it again where it was "
+        "broken off. The password is best left out of the URL, and told to the daemon in PGPASSWORD or ~/.pgpass.",
+        examples=("guest house upgrade --to postgresql://guest@db.example/house",),
+    ),
+    Command(
         "serve",
         "run the daemon of this house",
         SECTION,
@@ -235,5 +246,5 @@ GROUPS = (
     Group("project", "projects: tenants and their limits", SECTION),
     Group("token", "tokens for doors over the network", SECTION),
     Group("operation", "work under way: follow it, cancel it", SECTION),
-    Group("host", "this host: what it has, what it lacks", SECTION),
+    Group("house", "the house itself", SECTION),
 )
