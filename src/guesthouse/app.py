@@ -49,7 +49,8 @@ from guesthouse.host.local import open_host
 from guesthouse.host.networks.local import clean
 from guesthouse.model.errors import Conflict, Failed, Invalid, NoCapacity
 from guesthouse.model.hosts import FIRST_HOST
-from guesthouse.model.house import House, Settings
+from guesthouse.model.house import House
+from guesthouse.model.settings import Settings
 from guesthouse.ports import Checkpoint, MetadataDoor
 from guesthouse.store import SqlStore, open_store
 from guesthouse.store.moving import move

@@ -99,7 +99,7 @@ class Presence:
             raise Conflict(
                 f"another daemon is the host {me.name or me.host} now",
                 subject=f"host {me.host}",
-                hint="each box joins a house as a host of its own: `guest host join`",
+                hint="end one of the two: a host has one daemon",
             )
 
     async def _has(self) -> dict[str, Any]:

@@ -13,14 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`database` is the URL at which the house's records are, empty in an embedded house."""
-
-    database: str = ""
-
 
 @dataclass(frozen=True)
 class House:
