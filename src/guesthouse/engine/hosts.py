@@ -148,5 +148,5 @@ async def find_host(tx: Transaction, ref: str, here: str) -> HostRecord:
             return host
     raise NotFound(
         f"there is no host {ref!r}", subject=f"host {ref}", field="host", value=ref,
-        hint=f"there are {', '.join(host.name for host in hosts)}",
+        hint=f"one of {', '.join(host.name for host in hosts)}",
     )  # fmt: skip

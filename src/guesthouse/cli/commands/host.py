@@ -60,5 +60,5 @@ def report(columns: Sequence[Column], findings: Sequence[Document], now: show.No
         first, *more = textwrap.wrap(show.cell(columns[-1], finding, now), _WIDTH - left, break_on_hyphens=False)
         shown.append(f"{line:<{left}}{first}")
         shown += [f"{'':{left}}{each}" for each in more]
-        shown += [f"{_GAP}to mend it: {finding['fix']}"] if finding["fix"] else []
+        shown += [f"{_GAP}to mend it: {finding['fix']}"] if finding.get("fix") else []
     return "\n".join(shown)

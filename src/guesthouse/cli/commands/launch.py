@@ -8,6 +8,7 @@ from typing import Any
 
 from guesthouse.cli import perform, show, wait
 from guesthouse.cli.commands.files import read_bytes, read_text
+from guesthouse.cli.commands.host import report
 from guesthouse.cli.context import Context
 from guesthouse.cli.door import segment
 from guesthouse.cli.rows import Column, Command, Values
@@ -58,7 +59,11 @@ def _explain(context: Context, body: dict[str, Any]) -> int:
     """Show what becomes of each host, the one to take first."""
     places = context.door.ask("POST", "/placements", None, body)["items"]
     scored = ({**place, "why": _why(place)} for place in places)
-    context.give_list(_PLACES, [place if place["fits"] else {**place, "score": "-"} for place in scored])
+    shown = [place if place["fits"] else {**place, "score": "-"} for place in scored]
+    if context.json or context.quiet:
+        context.give_list(_PLACES, shown)
+    else:
+        context.terminal.out(report(_PLACES, shown, context.now))
     if not any(place["fits"] for place in places):
         return KINDS["no-capacity"].exit_code
     return 0
