@@ -36,13 +36,13 @@ async def a_private_network(house: House) -> None:
     await guest(house, "subnet", "create", "shop", "10.1.0.0/24")
 
 
-async def launched(house: House, folder: Path, image: str, memory: str, says: str = "") -> Any:
+async def launched(house: House, folder: Path, image: str, memory: str, *more: str, says: str = "") -> Any:
     """A machine that got its user-data packed; as it is shown when it is configured."""
     (folder / "user-data.gz").write_bytes(gzip.compress(RUNS))
     (folder / "key.pub").write_text(KEY)
     words = ("--memory", memory, "--network", "shop", "--datasource", "metadata")
     files = ("--user-data", str(folder / "user-data.gz"), "--ssh-key", str(folder / "key.pub"))
-    assert says in await guest(house, "launch", image, "--name", "web", *words, *files, "--timeout", "20m")
+    assert says in await guest(house, "launch", image, "--name", "web", *words, *files, *more, "--timeout", "20m")
     return await shown(house, "web")
 
 
@@ -97,7 +97,8 @@ def test_debians_cloud_init(tmp_path: Path, debian_image: BuiltImage) -> None:
         async with a_house_on_a_host(debian_image) as (house, _), a_daemon(house, networks=True) as daemon:
             await until_ready(daemon)
             await a_private_network(house)
-            machine = await launched(house, tmp_path, "debian", "768M")
+            # A boot is dear: this is where BIOS starts a Debian.
+            machine = await launched(house, tmp_path, "debian", "768M", "--firmware", "bios")
             await see_how_it_was_configured(house, machine, "/home/debian")
             assert await in_guest(house, "web", "cloud-id") == "aws"
             made = await in_guest(house, "web", "cat /etc/ssh/ssh_host_ed25519_key.pub")
