@@ -144,7 +144,7 @@ async def test_a_daemon_killed_while_restoring(shelf: Shelf, point: str) -> None
     async with left_alone(shelf, (disk, Bus.VIRTIO)) as before:
         async with held(shelf, before) as line:
             snapshot = await line.take()
-            at_most = await count(line) + 1000
+            at_most = await count(line) + 300
             await line.write(disk, "after")
             await line.shell("echo after >/run/note")
             desired = reverting(line.guest.desired, snapshot)

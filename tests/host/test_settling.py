@@ -192,7 +192,7 @@ async def test_a_daemon_killed_at_every_point_of_it(shelf: Shelf) -> None:
         for point in SETTLE_POINTS:
             async with held(shelf, desired) as line:
                 snapshot = await line.take(point, settle=True)
-                at_most = await count(line) + 1000
+                at_most = await count(line) + 300
                 desired = line.guest.desired
             async with a_daemon(shelf.house, desired, point, whole=True) as killed:
                 pass
