@@ -229,9 +229,18 @@ def _in_range(field: str, said: str, default: IPv4Address, lowest: IPv4Address, 
 
 
 def network6(network: str) -> IPv6Network:
-    """The IPv6 block of a network (id), in which those of its subnets lie: a unique local one (RFC 4193)."""
+    """The IPv6 block of a network (id): a unique local one (RFC 4193), with a /64 for each number of a subnet."""
     local = int.from_bytes(b"\xfd" + hashlib.sha256(network.encode()).digest()[:5], "big") << 80
-    return IPv6Network((local, 48))
+    return IPv6Network((local, 56))
+
+
+def number6(network: str, block: IPv6Network) -> int:
+    """The number of the subnet whose IPv6 block in this network (id) is this one; 0 where none can have it."""
+    whole = network6(network)
+    if block.prefixlen != 64 or not block.subnet_of(whole):
+        return 0
+    number = (int(block.network_address) - int(whole.network_address)) >> 64
+    return number if number <= MAX_SUBNETS else 0
 
 
 def block6(network: str, subnet: int) -> tuple[str, str]:

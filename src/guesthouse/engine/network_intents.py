@@ -44,7 +44,10 @@ class NetworkDelete(Intent, frozen=True, kw_only=True):
 
 
 class SubnetCreate(Intent, frozen=True, kw_only=True):
-    """Give a private network a subnet more. An empty name is chosen. `outlet` says which ways lead outside and back."""
+    """Give a private network a subnet more. An empty name is chosen. `outlet` says which ways lead outside and back.
+
+    `number` is its own in the network, 0 for the lowest that is free: its IPv6 block is made of that.
+    """
 
     network: str
     cidr: str
@@ -52,6 +55,7 @@ class SubnetCreate(Intent, frozen=True, kw_only=True):
     first: str = ""
     last: str = ""
     outlet: Outlet = Outlet.ALL
+    number: int = 0
 
 
 class SubnetChange(Intent, frozen=True, kw_only=True):

@@ -148,6 +148,15 @@ async def test_a_vpc_has_ipv6(client: Client, cloud: Cloud) -> None:
     subnet = (await client("create_subnet", VpcId=vpc, CidrBlock="10.0.0.0/24"))["Subnet"]
     (own,) = subnet["Ipv6CidrBlockAssociationSet"]
     assert ip_network(own["Ipv6CidrBlock"]).subnet_of(ip_network(block["Ipv6CidrBlock"]))
+    blocks = list(ip_network(block["Ipv6CidrBlock"]).subnets(new_prefix=64))
+    assert (len(blocks), str(blocks[1])) == (256, own["Ipv6CidrBlock"])
+    said = {"VpcId": vpc, "CidrBlock": "10.0.1.0/24"}
+    for wrong, code in ((blocks[0], "Range"), (blocks[1], "Conflict"), (blocks[255], "Range"), ("ten", "Range")):
+        refused = await client.refused("create_subnet", **said, Ipv6CidrBlock=str(wrong))
+        assert refused[0] == f"InvalidSubnet.{code}", refused
+    other = (await client("create_subnet", **said, Ipv6CidrBlock=str(blocks[7])))["Subnet"]
+    assert other["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"] == str(blocks[7])
+    await client("delete_subnet", SubnetId=other["SubnetId"])
     nic = (await client("create_network_interface", SubnetId=subnet["SubnetId"]))["NetworkInterface"]
     assert ip_address(nic["Ipv6Addresses"][0]["Ipv6Address"]) in ip_network(own["Ipv6CidrBlock"])
     (table,) = (await client("describe_route_tables"))["RouteTables"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guesthouse.decide import addresses
 from guesthouse.decide.addresses import Block
+from guesthouse.decide.validate import check_range
 from guesthouse.engine import network_intents as intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.networks import changing, own_network, refuse_used
@@ -22,7 +23,7 @@ async def create(desk: Desk, intent: intents.SubnetCreate) -> Operation:
     if len(others) >= addresses.MAX_SUBNETS:
         hint = f"{addresses.MAX_SUBNETS} at most; delete one"
         raise Conflict(f"network {network.name} has {len(others)} subnets", field="network", hint=hint)
-    number = addresses.lowest_free(each.number for each in others)
+    number = _number(intent.number, {each.number for each in others})
     name = check_name(intent.name or f"subnet-{number}", "subnet")
     plain = Subnet(
         id=desk.new_id(), project=network.project, network=network.id, name=name, number=number, cidr=intent.cidr,
@@ -34,6 +35,17 @@ async def create(desk: Desk, intent: intents.SubnetCreate) -> Operation:
     addresses.refuse_overlap(subnet.cidr, held, f"subnet {name}")
     await desk.tx.subnets.insert(subnet)
     return await changing(desk, network, made("subnets", subnet), subnet=subnet.id)
+
+
+def _number(wanted: int, taken: set[int]) -> int:
+    """The number that a new subnet gets; raises `Conflict` where another one has it."""
+    if not wanted:
+        return addresses.lowest_free(taken)
+    check_range("number", wanted, 1, addresses.MAX_SUBNETS)
+    if wanted in taken:
+        hint = "leave it out for the lowest that is free"
+        raise Conflict(f"another subnet has the number {wanted}", field="number", value=wanted, hint=hint)
+    return wanted
 
 
 async def change(desk: Desk, intent: intents.SubnetChange) -> Operation:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from guesthouse.catalog.places import ZONE, ZONE_ID
+from guesthouse.decide.addresses import number6
 from guesthouse.doors.ec2 import ids
 from guesthouse.doors.ec2.networks import kept
 from guesthouse.doors.ec2.networks.routing import EVERYWHERE, Routing
@@ -76,9 +77,22 @@ async def create(call: Call) -> Mapping[str, Any]:
     network = ids.one(stock.networks, "vpc", ids.only(call["VpcId"], "VpcId"))
     cidr = check_block(ids.only(call["CidrBlock"], "CidrBlock"), "InvalidSubnet.Range", "CidrBlock")
     _check_zone(call)
-    id = await _make(call, stock, network, cidr, {}, call.tags(kept.SUBNET))
+    number = _number_of(network, call["Ipv6CidrBlock"]) if call["Ipv6CidrBlock"] else 0
+    id = await _make(call, stock, network, cidr, {}, call.tags(kept.SUBNET), number)
     after = await call.stock(*kept.NOUNS)
     return {"Subnet": subnet(after, after.subnets[id])}
+
+
+def _number_of(network: Network, cidr6: str) -> int:
+    """The number of the subnet that has this IPv6 block; raises `Fault` where none can have it."""
+    try:
+        number = number6(network.id, IPv6Network(cidr6)) if network.ipv6 else 0
+    except ValueError:
+        number = 0
+    if not number:
+        said = f"The CIDR '{cidr6[:50]}' is invalid: name a /64 of the VPC's IPv6 block, from its second one on"
+        raise Fault("InvalidSubnet.Range", said)
+    return number
 
 
 def _check_zone(call: Call) -> None:
@@ -89,13 +103,19 @@ def _check_zone(call: Call) -> None:
 
 
 async def _make(
-    call: Call, stock: Stock, network: Network, cidr: str, document: dict[str, Any], tags: dict[str, str]
+    call: Call,
+    stock: Stock,
+    network: Network,
+    cidr: str,
+    document: dict[str, Any],
+    tags: dict[str, str],
+    number: int = 0,
 ) -> str:
     plain = Subnet(id="", project="", network=network.id, name="", number=0, cidr=cidr, gateway="", first="", last="")
     outlet, gate = Routing(stock).way(plain)
     piece = Piece(
         # What goes by a NAT gateway gets its way as soon as the subnet has an id.
-        intent=SubnetCreate(network=network.id, cidr=cidr, outlet=Outlet.NONE if gate else outlet),
+        intent=SubnetCreate(network=network.id, cidr=cidr, outlet=Outlet.NONE if gate else outlet, number=number),
         kind=kept.SUBNET,
         document=document,
         tags=tags,
@@ -103,8 +123,9 @@ async def _make(
     try:
         (id,) = await call.make(piece, wait_s=kept.WAIT_S)
     except Conflict as error:
-        if error.field == "cidr":
-            raise Fault("InvalidSubnet.Conflict", f"The CIDR '{cidr}' conflicts with another subnet") from error
+        if error.field in ("cidr", "number"):
+            said = cidr if error.field == "cidr" else call["Ipv6CidrBlock"]
+            raise Fault("InvalidSubnet.Conflict", f"The CIDR '{said}' conflicts with another subnet") from error
         raise
     except Invalid as error:
         if error.field == "cidr":

@@ -70,7 +70,7 @@ VPCS = (
     Row("ModifyVpcAttribute", "Say what is so of a VPC", vpcs.modify_attribute,
         takes="VpcId EnableDnsSupport EnableDnsHostnames EnableNetworkAddressUsageMetrics"),
     Row("CreateSubnet", "Make a subnet", in_turn(subnets.create),
-        takes="VpcId CidrBlock AvailabilityZone AvailabilityZoneId", tags=(kept.SUBNET,)),
+        takes="VpcId CidrBlock Ipv6CidrBlock AvailabilityZone AvailabilityZoneId", tags=(kept.SUBNET,)),
     see("DescribeSubnets", "List subnets", _SUBNETS),
     Row("ModifySubnetAttribute", "Say who gets a public address", in_turn(subnets.modify),
         takes="SubnetId MapPublicIpOnLaunch"),
