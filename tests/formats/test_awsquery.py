@@ -161,7 +161,7 @@ def test_what_lasts_is_written_once() -> None:
         made.append(name)
         return {"KeyName": name, "KeyType": None}
 
-    lasting = Lasting(Source(make, {"Outer": str.upper}, ("Outer",)), "k")
+    lasting = Lasting(Source(make, ("Outer", str.upper)), "k")
     plain = WRITER.answer("DescribeKeyPairs", {"KeyPairs": [{"KeyName": "k"}]}, "r")
     for _ in range(2):
         assert WRITER.answer("DescribeKeyPairs", {"KeyPairs": [lasting]}, "r") == plain

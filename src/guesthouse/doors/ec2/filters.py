@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from guesthouse.formats.awsquery.answer import stamp
+from guesthouse.formats.awsquery.answer import Lasting, stamp
 from guesthouse.formats.awsquery.fault import Fault
 from guesthouse.formats.awsquery.shapes import LIST, STRUCTURE, Shapes
 
@@ -50,10 +50,16 @@ class Filters:
 
     def let_through(self, item: Mapping[str, Any]) -> bool:
         """Whether a thing has one of the values of every filter."""
-        return all(any(matches(text) for text in texts(item)) for texts, matches in self._tests)
+        for texts, matches in self._tests:
+            for text in texts(item):
+                if matches(text):
+                    break
+            else:
+                return False
+        return True
 
 
-Texts = Callable[[Mapping[str, Any]], Iterator[str]]
+Texts = Callable[[Mapping[str, Any]], Iterable[str]]
 Matches = Callable[[str], bool]
 
 
@@ -78,7 +84,12 @@ def _at(path: Path) -> Texts:
 
 
 def _tag(name: str) -> Texts:
-    return lambda item: (tag["Value"] for tag in item.get("Tags", ()) if tag["Key"] == name)
+    def texts(item: Mapping[str, Any]) -> Iterable[str]:
+        if isinstance(item, Lasting):
+            return [item.tags[name]] if name in item.tags else ()
+        return [tag["Value"] for tag in item.get("Tags", ()) if tag["Key"] == name]
+
+    return texts
 
 
 def values_at(item: Any, path: Path) -> Iterator[Any]:

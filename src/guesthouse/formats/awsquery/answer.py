@@ -39,37 +39,54 @@ PIECE_BYTES = 1 << 18
 class Source(Generic[Key]):
     """Where lasting structures come from: each is known by a key.
 
-    `whole` makes one; `quick` tells single members without that; `outer` are those of them that are no part of its XML.
+    `whole` makes one, `quick` tells single members without that, `tags` its tags. `outer` is a member that is no part
+    of its XML: its name, and how it is made.
     """
 
     whole: Callable[[Key], Mapping[str, Any]]
+    outer: tuple[str, Callable[[Key], Any]]
     quick: Mapping[str, Callable[[Key], Any]] = field(default_factory=dict)
-    outer: tuple[str, ...] = ()
+    tags: Callable[[Key], Mapping[str, str]] = lambda key: {}
 
 
 class Lasting(Mapping[str, Any], Generic[Key]):
     """A structure that stays as it is: made when it is needed, and not kept; its XML is made once, and kept."""
 
-    __slots__ = ("key", "source", "xml")
+    __slots__ = ("_outer", "key", "source", "xml")
 
     def __init__(self, source: Source[Key], key: Key) -> None:
         self.source, self.key = source, key
         self.xml: str | None = None
+        self._outer: Any = None
+
+    @property
+    def outer(self) -> Any:
+        """The member that is no part of its XML."""
+        if self._outer is None:
+            self._outer = self.source.outer[1](self.key)
+        return self._outer
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Its tags by their names."""
+        return self.source.tags(self.key)
 
     def whole(self) -> Mapping[str, Any]:
-        """All its members but the outer ones."""
+        """All its members but the outer one."""
         return self.source.whole(self.key)
 
     def __getitem__(self, name: str) -> Any:
+        if name == self.source.outer[0]:
+            return self.outer
         quick = self.source.quick.get(name)
         return quick(self.key) if quick else self.whole()[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self.whole()
-        yield from self.source.outer
+        yield self.source.outer[0]
 
     def __len__(self) -> int:
-        return len(self.whole()) + len(self.source.outer)
+        return len(self.whole()) + 1
 
 
 class Same(dict[str, Any]):
@@ -99,6 +116,7 @@ class Writer:
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
         self._texts: dict[str, Text] = {}
+        self._spreads: dict[str, Mapping[str, tuple[str, str, Shape | None, Text]]] = {}
 
     def answer(self, operation: str, value: Mapping[str, Any], request_id: str) -> bytes:
         """The whole document; an operation without output answers that all is well."""
@@ -118,36 +136,49 @@ class Writer:
                 for name, member in shapes.shapes[output].members.items()
                 if shapes.shapes[member.shape].kind == LIST
             }
-            self._spread(shapes.shapes[output], {**lists, **value}, parts.append)
+            self._spread(output, {**lists, **value}, parts.append)
         parts.append(f"{after}</{operation}Response>\n")
         return _gathered(parts)
 
-    def _spread(self, shape: Shape, value: Mapping[str, Any], add: Add) -> None:
+    def _spread(self, name: str, value: Mapping[str, Any], add: Add) -> None:
         """Write a structure in many parts: those of its lists as they are."""
-        for name, inner in value.items():
-            member = shape.members[name]
-            kind = self._shapes.shapes[member.shape]
+        members = self._members(name)
+        for member, inner in value.items():
+            start, end, in_list, text = members[member]
             if inner is None:
                 continue
-            add(f"<{member.out}>")
-            if kind.kind == LIST:
-                self._spread_list(kind, inner, add)
-            else:
-                add(self._text(member.shape)(inner))
-            add(f"</{member.out}>")
+            if in_list is None:
+                add(f"{start}{text(inner)}{end}")
+                continue
+            add(start)
+            self._spread_list(in_list, inner, add)
+            add(end)
 
     def _spread_list(self, shape: Shape, values: Iterable[Any], add: Add) -> None:
         start, end, text = f"<{shape.tag}>", f"</{shape.tag}>", self._text(shape.item)
         for value in values:
-            add(start)
             if isinstance(value, Lasting):
-                value.xml = value.xml or text(value.whole())
+                if value.xml is None:
+                    value.xml = f"{start}{text(value.whole())}{end}"
                 add(value.xml)
-            elif isinstance(value, Around):
-                self._spread(self._shapes.shapes[shape.item], value, add)
+                continue
+            add(start)
+            if isinstance(value, Around):
+                self._spread(shape.item, value, add)
             else:
                 add(text(value))
             add(end)
+
+    def _members(self, name: str) -> Mapping[str, tuple[str, str, Shape | None, Text]]:
+        """Of each member of a structure: what stands before and after it, its shape where it is a list, its writer."""
+        if name not in self._spreads:
+            found = {}
+            for member, inner in self._shapes.shapes[name].members.items():
+                shape = self._shapes.shapes[inner.shape]
+                in_list = shape if shape.kind == LIST else None
+                found[member] = (f"<{inner.out}>", f"</{inner.out}>", in_list, self._text(inner.shape))
+            self._spreads[name] = found
+        return self._spreads[name]
 
     def _text(self, name: str) -> Text:
         if name not in self._texts:

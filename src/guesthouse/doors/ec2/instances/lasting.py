@@ -46,8 +46,9 @@ class _Instances:
         return self.stock, self.stock.machines.get(id), self.records.get(id)
 
     def source(self) -> Source[str]:
-        quick = {name: self._of_things(view) for name, view in self.views.quick.items()}
-        return Source(self._of_things(self.views.whole), quick, self.views.outer)
+        views, of = self.views, self._of_things
+        quick = {name: of(view) for name, view in views.quick.items()}
+        return Source(of(views.whole), (views.outer[0], of(views.outer[1])), quick, of(views.tags))
 
     def _of_things(self, view: Callable[[Things], Any]) -> Callable[[str], Any]:
         return lambda id: view(self.things(id))

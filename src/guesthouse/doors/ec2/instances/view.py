@@ -80,9 +80,10 @@ def _instance_id(things: Things) -> str:
     return ec2_id("i", _id(things[1], things[2]))
 
 
-def _tags(things: Things) -> list[dict[str, str]]:
+def _tags(things: Things) -> Mapping[str, str]:
     _, machine, record = things
-    return tag_set(machine.spec.labels if machine else _there(record).document.get("tags", {}))
+    tags: Mapping[str, str] = machine.spec.labels if machine else _there(record).document.get("tags", {})
+    return tags
 
 
 def _reservation(things: Things) -> dict[str, str]:
@@ -91,7 +92,7 @@ def _reservation(things: Things) -> dict[str, str]:
     return {"ReservationId": kept.get("reservation") or ec2_id("r", _id(machine, record)), "OwnerId": owner(stock)}
 
 
-_VIEWS = Views(_whole, {"InstanceId": _instance_id, "Tags": _tags, "Reservation": _reservation}, outer=("Reservation",))
+_VIEWS = Views(_whole, ("Reservation", _reservation), {"InstanceId": _instance_id}, _tags)
 
 
 def _id(machine: Machine | None, record: DoorRecord | None) -> str:
