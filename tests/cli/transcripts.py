@@ -73,6 +73,7 @@ TRANSCRIPTS: dict[str, list[str]] = {
         "launch --name worker --spot --on-interruption stop",
         "interrupt worker --notice 30m",
         "!interrupt worker",
+        "show worker",
         "stop worker",
         "!interrupt worker --notice 2h",
     ],

@@ -48,6 +48,8 @@ _FIELDS = (
     Column("ssh port", "ssh_port", "port"),
     Column("screen", "status.screen"),
     Column("autostart", "spec.autostart", "yes"),
+    Column("spot", "spec.spot", "if_yes"),
+    Column("interrupted", "interrupted_at", "time"),
     Column("protected", "spec.protected", "if_yes"),
     Column("on shutdown", "spec.on_shutdown", "if_delete"),
     Column("labels", "spec.labels", "labels"),
