@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from guesthouse.model.errors import Conflict
+from guesthouse.model.resources import Key
 from guesthouse.store import open_store
 from guesthouse.store.databases import Place, locate
 from guesthouse.store.in_place import InPlace
@@ -73,3 +75,29 @@ def test_a_loop_that_ends_before_the_thread_is_no_error_of_the_thread(monkeypatc
     go_on.set()
     connection._thread.join()
     assert failed == []
+
+
+async def test_many_statements_leave_others_their_turn(tmp_path: Path) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store, store.read() as tx:
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        before = turns
+        for _ in range(1000):
+            await tx.projects.get("nobody")
+        counting.cancel()
+        assert 10 < turns - before < 100
+
+
+async def test_a_refused_statement_is_told_as_by_sqlalchemy(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/store.db") as store:
+        with pytest.raises(Conflict, match="the project is not there"):
+            async with store.write() as tx:
+                await tx.keys.insert(Key(id="k", project="nobody", name="k", public="k", fingerprint="k"))

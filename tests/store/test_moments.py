@@ -79,6 +79,7 @@ async def test_it_is_known_what_was_touched(store: SqlStore) -> None:
         await tx.projects.delete(first.id)
         await tx.projects.insert(first)
     assert store.touched(begin, begin) == {}
+    assert store.touched(begin + 1, begin) is None
     assert store.touched(begin, begin + 1) == {"projects": {first.id: True}}
     assert store.touched(begin + 1, begin + 2) == {"projects": {second.id: True, first.id: False}}
     found = store.touched(begin, begin + 3)

@@ -48,7 +48,12 @@ class Journal:
         self._kept -= _size(self._commits.pop(number, {}))
 
     def between(self, after: int, until: int) -> Touched | None:
-        """All that was touched by the commits after one, until another one; None where that is not known."""
+        """All that was touched by the commits after one, until another one; None where that is not known.
+
+        Nobody can go back: that is None too.
+        """
+        if after > until:
+            return None
         found: dict[str, dict[str, bool]] = {}
         for number in range(after + 1, until + 1):
             if (touched := self._commits.get(number)) is None:
