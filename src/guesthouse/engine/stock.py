@@ -291,12 +291,13 @@ class Stocktaking:
         project = await tx.projects.get(id)
         if project is None:
             raise NotFound("the project is gone", subject="project", value=id)
-        found = {}
+        found, since = {}, dict[int, Touched | None]({NEVER: None})
         with uncollected():
             for noun in wanted:
                 number, there = shelf.records.get(noun, (NEVER, {}))
-                touched = None if number == NEVER else self.journal.touched(number, moment.number)
-                found[noun] = await _brought_up(tx, id, noun, there, touched)
+                if number not in since:
+                    since[number] = self.journal.touched(number, moment.number)
+                found[noun] = await _brought_up(tx, id, noun, there, since[number])
                 shelf.records[noun] = (moment.number, found[noun])
         return Stock(project, moment.at, found, moment.number)
 

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from guesthouse.model.errors import Invalid
 
@@ -30,6 +31,7 @@ def gce_id(id: str) -> int:
     return int(id.replace("-", "")[:GCE_DIGITS], 16)
 
 
+@lru_cache(maxsize=1024)
 def account(project_number: int) -> str:
     """The twelve digits of an AWS account that stand for a project."""
     return f"{project_number:012d}"

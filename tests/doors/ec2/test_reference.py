@@ -22,6 +22,6 @@ def test_the_page_tells_what_the_table_says(golden: Golden) -> None:
 @pytest.mark.parametrize("row", LISTINGS, ids=lambda row: row.action)
 def test_every_documented_filter_looks_somewhere(row: Row) -> None:
     service = services()["ec2"]
-    ways = service.ways[row.action]
+    ways = service.ways(row.action)
     missing = [name for name in service.shapes.operations[row.action].filters if name not in ways]
     assert missing == []

@@ -36,13 +36,18 @@ class Service:
         return Writer(self.shapes)
 
     @cached_property
-    def ways(self) -> dict[str, dict[str, Alias]]:
-        """Where the filters of each listing look."""
-        return {action: ways_of(self.shapes, row) for action, row in self.rows.items() if row.listing is not None}
+    def _ways(self) -> dict[str, dict[str, Alias]]:
+        return {}
+
+    def ways(self, action: str) -> dict[str, Alias]:
+        """Where the filters of a listing look; found out when the first one is asked for, for it takes milliseconds."""
+        if action not in self._ways:
+            self._ways[action] = ways_of(self.shapes, self.rows[action])
+        return self._ways[action]
 
     def filters(self, row: Row, said: Sequence[Mapping[str, Any]]) -> Filters:
         """The filters of a request to a listing; raises `Fault`."""
-        return Filters(self.ways[row.action], said)
+        return Filters(self.ways(row.action) if said else {}, said)
 
     def unknown(self, action: str) -> Fault:
         """Why there is no such operation: it is another's, or there is none at all."""

@@ -48,6 +48,10 @@ class Filters:
             raise Fault("FilterLimitExceeded", f"{len(said)} filters are too many: {MAX_FILTERS} at most")
         self._tests = [_test(ways, each) for each in said]
 
+    def chosen(self, items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Those of the things that all filters let through."""
+        return [item for item in items if self.let_through(item)] if self._tests else items
+
     def let_through(self, item: Mapping[str, Any]) -> bool:
         """Whether a thing has one of the values of every filter."""
         for texts, matches in self._tests:
@@ -86,7 +90,8 @@ def _at(path: Path) -> Texts:
 def _tag(name: str) -> Texts:
     def texts(item: Mapping[str, Any]) -> Iterable[str]:
         if isinstance(item, Lasting):
-            return [item.tags[name]] if name in item.tags else ()
+            text = item.tags.get(name)
+            return () if text is None else (text,)
         return [tag["Value"] for tag in item.get("Tags", ()) if tag["Key"] == name]
 
     return texts

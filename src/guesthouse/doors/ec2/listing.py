@@ -58,7 +58,7 @@ class Listing:
     named: tuple[Named, ...] = ()
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     inside: tuple[str, ...] = ()
-    chooses: Chooses = lambda stock, arguments: lambda item: True
+    chooses: Chooses | None = None
     known_by: tuple[str, ...] = ()
     finish: Finish = lambda stock, items, arguments: items
 
@@ -72,9 +72,10 @@ class Listing:
         for each in self.named:
             if wanted := arguments.get(each.argument):
                 items = _of(items, each, wanted)
-        may = self.chooses(stock, arguments)
-        chosen = [item for item in items if may(item) and filters.let_through(item)]
-        found, token = self._page(chosen, arguments)
+        if self.chooses is not None:
+            may = self.chooses(stock, arguments)
+            items = [item for item in items if may(item)]
+        found, token = self._page(filters.chosen(items), arguments)
         answer: dict[str, Any] = {self.member: self.finish(stock, found, arguments)}
         return {**answer, "NextToken": token} if token else answer
 

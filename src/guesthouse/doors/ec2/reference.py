@@ -33,7 +33,7 @@ def _operation(row: Row, service: Service) -> Iterator[str]:
     yield from _words("Understood", shown)
     yield from _words("Only with this value", [f"{path}={_said(value)}" for path, value in row.harmless.items()])
     yield from _words("Refused by name", refused)
-    if row.listing is not None and row.action in service.ways:
+    if row.listing is not None:
         yield from _filters(row, service)
 
 
@@ -41,7 +41,7 @@ def _filters(row: Row, service: Service) -> Iterator[str]:
     documented = service.shapes.operations[row.action].filters
     if not documented:
         return
-    ways = service.ways[row.action]
+    ways = service.ways(row.action)
     yield from ("Filters, and where they look:", "")
     yield from ("| filter | looks at |", "|---|---|")
     for name in documented:
