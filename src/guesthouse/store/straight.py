@@ -1,7 +1,7 @@
 """Statements on SQLite, run straight on the driver's connection.
 
-SQLAlchemy writes every statement, once; it runs none of them here. What it does around a statement of 10 microseconds
-(a task, a greenlet, a cursor of its own, a context, a result) takes ten times as long, and a launch has some eighty.
+SQLAlchemy writes every statement, once; it runs none of them here. What it does around a statement of microseconds (a
+task, a greenlet, a cursor of its own, a context, a result) takes several times as long, and a launch has some eighty.
 
 Rules
 -----

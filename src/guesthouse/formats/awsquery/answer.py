@@ -227,14 +227,19 @@ class _Form(NamedTuple):
     others: Sequence[tuple[int, Text]]
 
     def filled(self, values: list[Any]) -> str:
-        for number in self.strings:
-            value = values[number]
-            # Most strings have nothing special, and nearly all are letters and digits.
-            if value.__class__ is not str or _SPECIAL.search(value):
-                values[number] = _string(value)
+        if not self._are_plain(values):
+            for number in self.strings:
+                values[number] = _string(values[number])
         for number, text in self.others:
             values[number] = text(values[number])
         return self.text % tuple(values)
+
+    def _are_plain(self, values: list[Any]) -> bool:
+        """Whether all strings can be written as they are; nearly always they can, so they are looked at as one."""
+        try:
+            return _SPECIAL.search("".join([values[number] for number in self.strings])) is None
+        except TypeError:
+            return False
 
 
 def _gathered(parts: Iterable[str]) -> Iterator[bytes]:
