@@ -8,7 +8,7 @@ import signal
 from typing import Any
 
 import pytest
-from tests import hosts
+from tests import machines
 from tests.cli.conftest import MAIN, Guest
 from tests.doors.native.conftest import Open
 from tests.patience import PATIENCE_S
@@ -40,7 +40,7 @@ async def at_gate(house: Open) -> dict[str, Any]:
 
 def guests_end(monkeypatch: pytest.MonkeyPatch, **seen: Any) -> None:
     """What guests look like once they run."""
-    monkeypatch.setitem(hosts._PERFORM, plan.Resume, hosts._process(runstate="running", **seen))
+    monkeypatch.setitem(machines._PERFORM, plan.Resume, machines._process(runstate="running", **seen))
 
 
 async def test_phases_are_told_one_line_each(house: Open, guest: Guest) -> None:

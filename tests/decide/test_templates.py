@@ -64,7 +64,7 @@ def test_other_hardware_does_not_fit(name: str) -> None:
 def test_every_field_of_a_machine_is_hardware_or_its_own() -> None:
     """A new field must be put on one of the sides."""
     own = {"name", "image", "disks", "nics", "user_data", "ssh_keys", "labels", "autostart", "type"}
-    own |= {"user_data_encoding", "metadata", "spot", "on_interruption", "protected", "on_shutdown"}
+    own |= {"user_data_encoding", "metadata", "spot", "apart", "on_interruption", "protected", "on_shutdown"}
     assert set(HARDWARE) == set(OTHERS) == set(MachineSpec.__struct_fields__) - own
 
 

@@ -19,6 +19,7 @@ from guesthouse.engine.engine import Engine
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.register import MachineRegister
 from guesthouse.model.errors import Conflict, Failed, GuesthouseError, Invalid, NoCapacity, NotFound
+from guesthouse.model.hosts import FIRST_HOST
 from guesthouse.model.machine import Forward, Machine, NicSpec
 from guesthouse.model.names import make_id
 from guesthouse.model.network import Group, Network, NetworkMode, NetworkState, Port, Subnet
@@ -39,6 +40,7 @@ class Street:
         """A network that is ready, with a subnet for each of `cidrs`; the last address is the first one's end."""
         self._numbers += 1
         said = {"project": self.asker.project, "name": name, "mode": mode, "number": self._numbers}
+        said["host"] = FIRST_HOST
         network = Network(id=make_id(_RANDOM), **{**said, "state": NetworkState.READY, **values})
         async with self.store.write() as tx:
             network = await tx.networks.insert(network)

@@ -59,7 +59,8 @@ async def test_every_record_comes_along_and_what_follows_is_numbered_on(source: 
     moved = await move(source, target, lambda table, count: told.append((table, count)))
     before = await rows(source)
     assert await rows(target) == before
-    assert sum(map(len, before.values())) == sum(count for _, count in told) == moved
+    records = sum(len(found) for table, found in before.items() if table != "commits")
+    assert records == sum(count for _, count in told) == moved
     async with open_store(target) as store, store.write() as tx:
         await tx.projects.insert(Project(id="new", name="new"))
         await tx.events.append(Event(project="new", kind="x", subject_kind="machine", subject="m", subject_name="web"))

@@ -1,17 +1,8 @@
 """The seams by which engine, host, store and cluster meet; each a Protocol of one to four methods."""
 
+from guesthouse.ports.facts import Capacity, Finding, HostFacts
 from guesthouse.ports.guests import Console, GuestCommand, GuestFiles, GuestResult, Guests, Stream, Streams
-from guesthouse.ports.host import (
-    Capacity,
-    DiskHost,
-    Finding,
-    Host,
-    HostFacts,
-    HouseKeys,
-    ImageHost,
-    MachineHost,
-    TemplateHost,
-)
+from guesthouse.ports.host import DiskHost, Host, HouseKeys, ImageHost, MachineHost, TemplateHost
 from guesthouse.ports.networks import HostAddresses, Lease, MetadataDoor, NetworkFacts, NetworkHost
 from guesthouse.ports.records import (
     Changes,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.steps import Step
 from guesthouse.model.resources import Disk, Image, Template
+from guesthouse.ports.facts import HostFacts
 from guesthouse.ports.guests import GuestFiles, Guests, Streams
 from guesthouse.ports.networks import NetworkFacts, NetworkHost
 from guesthouse.ports.work import Progress
@@ -62,37 +62,6 @@ class TemplateHost(Protocol):
 
     async def frozen_by(self) -> str:
         """Who freezes here and can go on from what was frozen: accelerator, QEMU's version, processor."""
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What this box has and what is free of it."""
-
-    cpus: int
-    memory_mib: int
-    memory_free_mib: int
-    disk_free_mib: int
-    accelerator: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of ``guest host check``: what was looked at, how it stands, and what mends it."""
-
-    name: str
-    level: str
-    found: str
-    fix: str = ""
-
-
-class HostFacts(Protocol):
-    """What this box is and can."""
-
-    async def capacity(self) -> Capacity: ...
-
-    async def check(self) -> Sequence[Finding]: ...
-
-    async def port_is_free(self, port: int, protocol: str) -> bool: ...
 
 
 class HouseKeys(Protocol):

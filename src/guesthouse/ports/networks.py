@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guesthouse.model.network import Network, NetworkWanted
-from guesthouse.ports.host import Finding
+from guesthouse.ports.facts import Finding
 
 
 class MetadataDoor(Protocol):
