@@ -156,11 +156,18 @@ def _promised(wish: Wish, on: Candidate) -> Lack | None:
 
 
 def _memory(wish: Wish, on: Candidate) -> Lack | None:
-    if wish.memory_mib <= on.free_mib:
+    return lacks_memory(wish.memory_mib, on.host.memory_free_mib, on.promised_mib, on.host.memory_mib)
+
+
+def lacks_memory(asked_mib: int, free_mib: int, promised_mib: int, all_mib: int) -> Lack | None:
+    """What a host lacks of the memory that is asked for: `free_mib` less what is promised to machines that start."""
+    if asked_mib <= (left_mib := max(0, free_mib - promised_mib)):
         return None
-    text = f"not enough memory on this host: {wish.memory_mib} MiB asked for, {on.free_mib} MiB free"
-    hint = f"ask for less (the host has {on.host.memory_mib} MiB), or stop another machine"
-    return Lack(text, "memory_mib", wish.memory_mib, hint)
+    text = f"not enough memory on this host: {asked_mib} MiB asked for, {left_mib} MiB free"
+    hint = f"ask for less (the host has {all_mib} MiB), or stop another machine"
+    if promised_mib:
+        hint += f"; {promised_mib} MiB are promised to machines that are starting"
+    return Lack(text, "memory_mib", asked_mib, hint)
 
 
 def _disk(wish: Wish, on: Candidate) -> Lack | None:

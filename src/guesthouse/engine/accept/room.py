@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from guesthouse.decide.placement import SPARE_DISK_MIB
+from guesthouse.decide.placement import SPARE_DISK_MIB, lacks_memory
 from guesthouse.decide.quota import check_quota as check_project_quota
 from guesthouse.decide.types import refuse_too_large
 from guesthouse.engine.accept.desk import Desk
@@ -91,14 +91,12 @@ async def check_project(desk: Desk, **more: int) -> None:
 
 
 async def check_memory(desk: Desk, memory_mib: int) -> None:
-    capacity = await _of_host(desk)
-    if memory_mib > capacity.memory_free_mib:
-        raise NoCapacity(
-            f"not enough memory on this host: {memory_mib} MiB asked for, {capacity.memory_free_mib} MiB free",
-            field="memory_mib",
-            value=memory_mib,
-            hint=f"ask for less (the host has {capacity.memory_mib} MiB), or stop another machine",
-        )
+    """Raise `NoCapacity` unless the host has that much memory that nobody has and nobody was promised."""
+    if memory_mib <= 0:
+        return
+    capacity, promised = await _of_host(desk), await desk.tx.promised()
+    if lack := lacks_memory(memory_mib, capacity.memory_free_mib, promised.get(desk.host, 0), capacity.memory_mib):
+        raise NoCapacity(lack.text, field=lack.field, value=lack.value, hint=lack.hint)
 
 
 async def check_space(desk: Desk, size_mib: int) -> None:
