@@ -59,6 +59,7 @@ ATTACH = intents.DiskAttach(disk="data", machine="web")
 DATA = DiskSpec(name="data", size_mib=64)
 TAKE = intents.SnapshotCreate(machine="web", name="one")
 TWO = intents.SnapshotCreate(machine="web", name="two")
+HIBERNATE = intents.Stop(machine="web", hibernate=True)
 NETWORK = network_intents.NetworkCreate(name="lan", mode=NetworkMode.PRIVATE)
 SUBNET = network_intents.SubnetCreate(network="lan", cidr="10.1.0.0/24")
 WEB = network_intents.GroupCreate(network="lan", name="web")
@@ -70,6 +71,7 @@ SCENES: dict[str, Scene] = {
     "machine.fork": Scene((launch(disks=(DATA,)),), intents.Fork(machine="web", count=2)),
     "machine.start": Scene((launch(), intents.Stop(machine="web", force=True)), intents.Start(machine="web")),
     "machine.stop": Scene((launch(),), intents.Stop(machine="web")),
+    "machine.hibernate": Scene((launch(disks=(DATA,)),), HIBERNATE),
     "machine.restart": Scene((launch(),), intents.Restart(machine="web")),
     "machine.interrupt": Scene((launch(spot=True),), intents.Interrupt(machine="web", notice_s=3600)),
     "machine.pause": Scene((launch(),), intents.Pause(machine="web")),
@@ -115,6 +117,12 @@ OTHERS: dict[str, Scene] = {
     "machine.change of a stopped machine's NIC": Scene(
         (*STREETS, ON_LAN, intents.Stop(machine="web", force=True)), MOVE
     ),
+    "machine.hibernate of a paused machine": Scene((launch(), intents.Pause(machine="web")), HIBERNATE),
+    "machine.start of a hibernated machine": Scene((launch(disks=(DATA,)), HIBERNATE), intents.Start(machine="web")),
+    "machine.start without its memory": Scene(
+        (launch(disks=(DATA,)), HIBERNATE), intents.Start(machine="web", cold=True)
+    ),
+    "machine.delete of a hibernated machine": Scene((launch(disks=(DATA,)), HIBERNATE), intents.Delete(machine="web")),
     "image.create of a snapshot": Scene(
         (launch(disks=(DATA,)), TAKE, TWO), intents.ImageCreate(machine="web", name="second", snapshot="one")
     ),
@@ -313,6 +321,13 @@ UNDOING = {
     "move": Undoing(Scene((*STREETS, ON_LAN), MOVE), "plug-nic front", {"plug-nic"}),
     "move that the guest refuses": Undoing(Scene((*STREETS, ON_LAN), MOVE), "unplug-nic", set()),
     "fork": Undoing(Scene((launch(disks=(DATA,)),), intents.Fork(machine="web")), "share-layers", set()),
+    "hibernate": Undoing(Scene((launch(disks=(DATA,)),), HIBERNATE), "take-snapshot", {"resume"}),
+    "start of a hibernated machine": Undoing(
+        Scene((launch(disks=(DATA,)), HIBERNATE), intents.Start(machine="web")), "resume", {"kill"}
+    ),
+    "start without its memory": Undoing(
+        Scene((launch(disks=(DATA,)), HIBERNATE), intents.Start(machine="web", cold=True)), "resume", {"kill"}
+    ),
     "launch": Undoing(Scene((), launch()), "resume", {"kill", "remove-disk", "remove-folder"}),
     "launch with a disk": Undoing(
         Scene((DISK,), intents.Launch(spec=WITH_MORE)), "resume", {"kill", "remove-disk", "remove-folder"}

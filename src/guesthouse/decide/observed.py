@@ -46,6 +46,11 @@ class Desired:
             return self.source
         return next((snapshot for snapshot in self.snapshots if snapshot.id == machine.restore), None)
 
+    @property
+    def wakes(self) -> bool:
+        """Whether what the next start goes on from is the machine's own memory, kept when it was hibernated."""
+        return self.restore is not None and self.restore.passing and self.source is None
+
 
 @dataclass(frozen=True)
 class DiskSeen:

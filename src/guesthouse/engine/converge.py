@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from guesthouse.decide.forks import waits
+from guesthouse.decide.hibernation import has_woken
 from guesthouse.decide.observed import Desired, Observed
 from guesthouse.decide.plan import lapse, plan
 from guesthouse.decide.steps import SettleMemory, Step
@@ -38,6 +39,7 @@ from guesthouse.engine.forks import (
     release_passing,
     with_source,
 )
+from guesthouse.engine.hibernation import let_go
 from guesthouse.engine.kinds import BY_ITSELF, KINDS, Undo
 from guesthouse.engine.lapses import note_lapse
 from guesthouse.engine.leaving import end_records, forget_disks, leave_places, release_disks
@@ -259,8 +261,9 @@ class Converge:
         seen = seen_columns(machine, observed, self.boot_id)
         changed = {name: value for name, value in seen.items() if getattr(machine, name) != value}
         lonely, gone = no_longer_shared(desired, observed), gone_for_good(desired, observed)
-        begun, networks = has_begun(desired, observed), []
-        async with self.store.write() if changed or operation or lonely or gone or begun else self.store.read() as tx:
+        begun, woken, networks = has_begun(desired, observed), has_woken(desired, observed), []
+        is_news = changed or operation or lonely or gone or begun or woken
+        async with self.store.write() if is_news else self.store.read() as tx:
             if changed and await tx.machines.update(machine.id, {"generation": machine.generation}, **changed):
                 await release_disks(tx, machine, observed)
                 networks = await leave_places(tx, machine, observed)
@@ -272,7 +275,9 @@ class Converge:
                 await tx.snapshots.delete(snapshot.id)
             if begun:
                 await release(tx, machine)
-            left = bool(lonely or gone or begun) and await tidy(tx, machine)
+            if woken:
+                await let_go(tx, machine)
+            left = woken or (bool(lonely or gone or begun) and await tidy(tx, machine))
             if operation is not None and operation.generation <= machine.generation:
                 left |= await _settle_snapshots(tx, machine, operation, observed)
                 await end_operation(tx, operation, _ending(operation), None, **_result(operation, desired, observed))
@@ -366,7 +371,7 @@ def _cancelled(operation: Operation) -> GuesthouseError:
     return Conflict("cancelled", subject=f"operation {operation.id}")
 
 
-_KEEPS = frozenset({"snapshot.create", "machine.fork"})
+_KEEPS = frozenset({"snapshot.create", "machine.fork", "machine.hibernate"})
 
 
 async def _settle_snapshots(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> bool:

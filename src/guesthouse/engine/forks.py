@@ -38,7 +38,8 @@ async def disks_to_share(tx: Transaction, operation: Operation | None) -> tuple[
 
 async def source_of(tx: Transaction, machine: Machine) -> Snapshot | None:
     """The snapshot of another machine that this one goes on from, while it has not."""
-    return await tx.snapshots.get(machine.restore) if machine.origin and machine.restore else None
+    snapshot = await tx.snapshots.get(machine.restore) if machine.origin and machine.restore else None
+    return snapshot if snapshot is not None and snapshot.machine != machine.id else None
 
 
 async def with_source(tx: Transaction, desired: Desired) -> Desired | None:

@@ -72,15 +72,22 @@ class Fork(Intent, frozen=True, kw_only=True):
 
 
 class Start(Intent, frozen=True, kw_only=True):
+    """Start a machine. One that is hibernated goes on; `cold` boots it, and its memory is lost."""
+
     machine: str
+    cold: bool = False
 
 
 class Stop(Intent, frozen=True, kw_only=True):
-    """Shut down gracefully within `timeout_s`, then by force; `force` does not ask the guest at all."""
+    """Shut down gracefully within `timeout_s`, then by force; `force` does not ask the guest at all.
+
+    `hibernate` keeps the machine's memory instead, and the next start goes on from it.
+    """
 
     machine: str
     timeout_s: int = 60
     force: bool = False
+    hibernate: bool = False
 
 
 class Interrupt(Intent, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
         Kind("machine.fork", "forking", Undo.RESTORE),
         Kind("machine.start", "starting", Undo.RESTORE),
         Kind("machine.stop", "stopping", Undo.NOTHING),
+        Kind("machine.hibernate", "hibernating", Undo.RESTORE),
         Kind("machine.restart", "restarting", Undo.RESTORE),
         Kind("machine.interrupt", "interrupting", Undo.NOTHING),
         Kind("machine.pause", "pausing", Undo.RESTORE),

@@ -8,6 +8,7 @@ Rules
    leaves the machine as it was, or stopped where it had been ended. What is deleted comes back while it is whole.
 4. Places of its NICs on networks are as before; their networks have work by that. One that is new goes at once, though
    the guest may still be there: nobody else is let through from its port.
+   A machine that could not be hibernated runs on; one that ended when its memory was kept is hibernated all the same.
 5. Disks that it grew are wanted as large as before; a file that has grown already stays so.
 6. A machine has one operation at a time, and its generation tells whether another wish came: undo writes over none.
 """
@@ -41,7 +42,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 
 UNTOUCHED = Touched()
 # Operations that end what runs.
-_ENDS = frozenset({"machine.restart", "snapshot.revert"})
+_ENDS = frozenset({"machine.restart", "machine.hibernate", "snapshot.revert"})
 _STOOD = ("restart_epoch", "snapshot", "restore", "restore_epoch")
 
 
@@ -99,6 +100,12 @@ def desired_before(operation: Operation, observed: Observed) -> dict[str, Any]:
     spec = msgspec.convert(previous["spec"], MachineSpec)
     stood = dict(operation.context.get("stood", {}))
     power = Power(previous["power"])
+    if operation.kind == "machine.hibernate" and _sleeps(operation, observed):
+        return {"power": Power.STOPPED}
+    if operation.kind == "machine.start" and stood:
+        # What may have gone on from the memory at this epoch does not do so again: the next one will.
+        stood["restart_epoch"] += 1
+        stood["restore_epoch"] = stood["restart_epoch"] + 1
     if operation.kind in _ENDS and not _still_runs(operation, observed):
         # It has stopped the guest: there is no way back to the one that ran.
         power = Power.STOPPED
@@ -116,6 +123,11 @@ def _still_runs(operation: Operation, observed: Observed) -> bool:
     """Whether what ran before the operation was not ended by it."""
     process, stood = observed.process, operation.context.get("stood")
     return process is not None and stood is not None and process.restart_epoch == stood["restart_epoch"]
+
+
+def _sleeps(operation: Operation, observed: Observed) -> bool:
+    """Whether a machine has ended, and the memory that was to be kept of it is there."""
+    return observed.process is None and operation.context["snapshot"] in observed.snapshots
 
 
 async def take_back_snapshot(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
@@ -152,6 +164,18 @@ async def _unrevert(tx: Transaction, machine: Machine, operation: Operation, obs
         await tx.disks.update(disk, {}, **before)
 
 
+async def _unhibernate(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """Its memory goes, or stays where the machine has ended: then it is hibernated."""
+    state = SnapshotState.READY if _sleeps(operation, observed) else SnapshotState.DELETING
+    await tx.snapshots.update(operation.context["snapshot"], {}, state=state)
+
+
+async def _unstart(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
+    """One that was hibernated is so again: nobody has written to the layers of before."""
+    if "layers" in operation.context:
+        await _unrevert(tx, machine, operation, observed)
+
+
 async def _undelete(tx: Transaction, machine: Machine, operation: Operation, observed: Observed) -> None:
     """It is there again if all that it held still is; else it stays gone, and nothing more is merged."""
     snapshot = await tx.snapshots.get(operation.context["snapshot"])
@@ -181,6 +205,8 @@ async def _unsettle(tx: Transaction, machine: Machine, operation: Operation, obs
 
 _SNAPSHOTS = {
     "machine.fork": _unfork,
+    "machine.hibernate": _unhibernate,
+    "machine.start": _unstart,
     "snapshot.create": _untake,
     "snapshot.revert": _unrevert,
     "snapshot.delete": _undelete,

@@ -282,7 +282,8 @@ class Machine(MachineRow, kw_only=True, frozen=True, gc=False):
 
     A change of `restart_epoch` asks for a restart. `stop_timeout_s` is how long the guest may take to shut down by
     itself before it is forced; 0 forces at once. `snapshot` is the snapshot that it stands on. The first start of
-    `restore_epoch` goes on from the memory of the snapshot `restore`; every later one is a boot.
+    `restore_epoch` goes on from the memory of the snapshot `restore`; every later one is a boot. While that start has
+    not been asked for the machine is hibernated (`decide.hibernation`).
     """
 
     spec: MachineSpec

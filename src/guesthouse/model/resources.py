@@ -176,8 +176,9 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `power` is what was wanted of its vCPUs; `memory` tells whether memory and devices are kept, or disks alone.
     `pause_ms` is how long the guest stood still for it, `memory_bytes` what its memory takes up. A `passing` one is
-    nobody's to name: it goes when the machines that are forked from it run. `settle` says that its memory is to be
-    turned into what is gone on from at once; where that failed or was cancelled it no longer is.
+    nobody's to name: it goes when the machines that are forked from it run, or the machine itself that it hibernates.
+    `settle` says that its memory is to be turned into what is gone on from at once; where that failed or was cancelled
+    it no longer is.
     """
 
     id: str

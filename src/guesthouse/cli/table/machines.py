@@ -27,6 +27,7 @@ _FIELDS = (
     Column("name", "name"),
     Column("id", "id"),
     Column("state", "state"),
+    Column("hibernated", "hibernated", "if_yes"),
     Column("stage", "stage"),
     Column("cloud-init", "status.outcome", "outcome"),
     Column("error", "status.error", "error"),
@@ -179,13 +180,20 @@ ROWS = (
         examples=("guest fork web", "guest fork web -n 5 --name worker", "guest fork web --snapshot loaded"),
     ),
     Command(
-        "start", "start machines", SECTION, (MACHINES,), Request("POST", "/machines/{machine}/start"),
-        done="started {subject_name}", durable=True, relists=True, examples=("guest start web db",),
+        "start", "start machines", SECTION,
+        (MACHINES, Option("--cold", "cold", "boot hibernated machines; their memory is lost", switch=True)),
+        Request("POST", "/machines/{machine}/start"), done="started {subject_name}", durable=True, relists=True,
+        about="A machine that is hibernated goes on where it stood.",
+        examples=("guest start web db", "guest start web --cold"),
     ),
     Command(
-        "stop", "stop machines: ask the guest, then force", SECTION, (MACHINES, _TIMEOUT, _FORCE),
+        "stop", "stop machines: ask the guest, then force", SECTION,
+        (MACHINES, _TIMEOUT, _FORCE,
+         Option("--hibernate", "hibernate", "keep the memory on disk: the next start goes on from it", switch=True)),
         Request("POST", "/machines/{machine}/stop"), done="stopped {subject_name}", durable=True,
-        examples=("guest stop web", "guest stop web --timeout 5m", "guest stop web --force"),
+        examples=(
+            "guest stop web", "guest stop web --timeout 5m", "guest stop web --force", "guest stop web --hibernate",
+        ),
     ),
     Command(
         "restart", "stop machines and start them again", SECTION, (MACHINES, _TIMEOUT, _FORCE),

@@ -159,10 +159,12 @@ class TypeDocument(Answer, frozen=True, kw_only=True):
 class MachineDocument(Machine, frozen=True, kw_only=True):
     """A machine's whole record with its disks, the name of its image, and the operation under way on it.
 
-    `snapshot_name` is that of the snapshot on which it stands, `origin_name` that of the machine it was forked from.
+    `snapshot_name` is that of the snapshot on which it stands, `origin_name` that of the machine it was forked from. A
+    `hibernated` one goes on from its memory when it is started.
     """
 
     disks: tuple[Disk, ...] = ()
+    hibernated: bool = False
     image_name: str = ""
     snapshot_name: str = ""
     origin_name: str = ""

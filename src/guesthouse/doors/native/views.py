@@ -12,6 +12,7 @@ import msgspec
 
 from guesthouse import __version__
 from guesthouse.catalog.types import TYPES
+from guesthouse.decide.hibernation import is_hibernated
 from guesthouse.decide.types import why_not
 from guesthouse.doors.native import documents as d
 from guesthouse.doors.native import openapi as described
@@ -103,6 +104,7 @@ def _machine(view: MachineView) -> d.MachineDocument:
     return d.MachineDocument(
         **record,
         disks=view.disks,
+        hibernated=is_hibernated(view.machine),
         image_name=view.image_name,
         snapshot_name=view.snapshot_name,
         origin_name=view.origin_name,

@@ -24,6 +24,7 @@ from guesthouse.engine.accept import (
     forks,
     free_ports,
     groups,
+    hibernation,
     hosts,
     image_uses,
     images,
@@ -88,8 +89,8 @@ class IntentRow:
 INTENTS: dict[type[Intent], IntentRow] = {
     intents.Launch: IntentRow(Role.OPERATOR, machines.launch),
     intents.Fork: IntentRow(Role.OPERATOR, forks.fork),
-    intents.Start: IntentRow(Role.OPERATOR, machines.start),
-    intents.Stop: IntentRow(Role.OPERATOR, machines.stop),
+    intents.Start: IntentRow(Role.OPERATOR, hibernation.start),
+    intents.Stop: IntentRow(Role.OPERATOR, hibernation.stop),
     intents.Restart: IntentRow(Role.OPERATOR, machines.restart),
     intents.Interrupt: IntentRow(Role.OPERATOR, interruptions.interrupt),
     intents.EndInterrupted: IntentRow(Role.OPERATOR, interruptions.carry_out, native=False),

@@ -16,6 +16,7 @@ from typing import Any
 from guesthouse.decide import lifecycle
 from guesthouse.decide.lifecycle import Verb
 from guesthouse.engine.forks import forks_in
+from guesthouse.engine.hibernation import refuse_hibernated
 from guesthouse.engine.intents import Asker
 from guesthouse.engine.kinds import BY_ITSELF, KINDS
 from guesthouse.engine.network_undo import Former
@@ -134,16 +135,21 @@ class Desk:
             )
         return image
 
-    async def machine_to_change(self, ref: str) -> Machine:
-        """`machine`, and the way to changing it is clear."""
+    async def machine_to_change(self, ref: str, *, described: bool = False) -> Machine:
+        """`machine`, and the way to changing it is clear, or to changing how it is `described` alone."""
         machine = await self.machine(ref)
-        await self.allow_change(machine)
+        await self.allow_change(machine, described=described)
         return machine
 
-    async def allow_change(self, machine: Machine) -> None:
-        """Raise `Conflict` unless the machine may be changed now: it stays, and nothing else is under way."""
+    async def allow_change(self, machine: Machine, *, described: bool = False) -> None:
+        """Raise `Conflict` unless the machine may be changed now: it stays, and nothing else is under way.
+
+        One that is hibernated is not changed, but for some of how it is `described`: see `machines.change_to`.
+        """
         lifecycle.ask(machine, Verb.CHANGE)
         await self.clear_the_way(machine, Verb.CHANGE)
+        if not described:
+            refuse_hibernated(machine)
 
     async def open_operations(self, subject: str) -> list[OperationRow]:
         """Operations on this subject that have not ended, oldest first."""

@@ -9,12 +9,13 @@ import msgspec
 
 from guesthouse.decide import lifecycle
 from guesthouse.decide.complete import complete, match_disks, match_nics, with_kept, with_macs
+from guesthouse.decide.hibernation import contradicted, is_hibernated
 from guesthouse.decide.lifecycle import Verb
 from guesthouse.decide.placement import Verdict
 from guesthouse.decide.plan import kept_disks
 from guesthouse.decide.types import resized, untyped
 from guesthouse.decide.validate import check_forward, check_range, check_spec, check_told
-from guesthouse.engine import intents
+from guesthouse.engine import hibernation, intents
 from guesthouse.engine.accept.desk import Desk
 from guesthouse.engine.accept.machine_disks import adopt_disks, make_disks, with_sizes
 from guesthouse.engine.accept.metadata import changed_options, check_service
@@ -118,7 +119,10 @@ async def stop(desk: Desk, intent: intents.Stop, *, interrupted: bool = False) -
         "stop_timeout_s": _timeout(intent.timeout_s, force=intent.force),
         "interrupted_at": machine.interrupted_at if interrupted else 0.0,
     }
-    return await _set_power(desk, machine, Verb.STOP, Power.STOPPED, force=intent.force, **changes)
+    operation = await _set_power(desk, machine, Verb.STOP, Power.STOPPED, force=intent.force, **changes)
+    if intent.force:
+        await hibernation.forget(desk.tx, machine)
+    return operation
 
 
 async def restart(desk: Desk, intent: intents.Restart) -> Operation:
@@ -167,7 +171,7 @@ async def refuse_to_delete(desk: Desk, machine: Machine, *, keep_disks: bool = F
 
 async def rename(desk: Desk, intent: intents.Rename) -> Operation:
     """Change a machine's name here; the guest learns its new hostname only if it is told inside."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     check_name(intent.name, "machine")
     if intent.name != machine.name:
         await refuse_taken_name(desk, "machine", intent.name)
@@ -176,7 +180,7 @@ async def rename(desk: Desk, intent: intents.Rename) -> Operation:
 
 async def change(desk: Desk, intent: intents.Change) -> Operation:
     """Write the fields that were said into the machine's description."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     said = {
         name: getattr(intent, name)
         for name in intent.__struct_fields__
@@ -201,7 +205,7 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
         raise Invalid("the document names no machine", field="name", hint="add `name: web`")
     if not await desk.tx.machines.scan(project=desk.asker.project, name=intent.spec.name):
         return await launch(desk, intents.Launch(spec=intent.spec))
-    machine = await desk.machine_to_change(intent.spec.name)
+    machine = await desk.machine_to_change(intent.spec.name, described=True)
     image = await desk.image_under(machine)
     spec = intent.spec if intent.spec.image else msgspec.structs.replace(intent.spec, image=machine.spec.image)
     spec = match_nics(machine.spec, spec)
@@ -220,14 +224,14 @@ async def apply(desk: Desk, intent: intents.Apply) -> Operation:
 
 async def forward_add(desk: Desk, intent: intents.ForwardAdd) -> Operation:
     """Forward one more port to the machine's first NIC."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     check_forward(intent.forward)
     nic = _first_nic(machine)
     return await change_to(desk, machine, _with_forwards(machine, (*nic.forwards, intent.forward)))
 
 
 async def forward_remove(desk: Desk, intent: intents.ForwardRemove) -> Operation:
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     nic = _first_nic(machine)
     kept = tuple(f for f in nic.forwards if (f.guest_port, f.protocol) != (intent.guest_port, intent.protocol))
     if len(kept) == len(nic.forwards):
@@ -301,6 +305,8 @@ async def check_growth(desk: Desk, machine: Machine, spec: MachineSpec) -> None:
 async def _respec(
     desk: Desk, machine: Machine, spec: MachineSpec, kind: str, touched: Touched = UNTOUCHED
 ) -> Operation:
+    if is_hibernated(machine) and (fields := contradicted(machine.spec, spec)):
+        hibernation.refuse_hibernated(machine, *fields)
     spec = await take_places(desk, machine.id, spec)
     await check_service(desk, spec)
     return await desired(desk, machine, kind, touched, spec=spec, name=spec.name, **columns(spec))
@@ -328,7 +334,8 @@ def _refuse_seeded(machine: Machine) -> None:
 
 
 async def _refuse_snapshots(desk: Desk, machine: Machine) -> None:
-    if snapshots := await desk.tx.snapshots.scan(machine=machine.id):
+    alone = machine.restore if await hibernation.rests(desk.tx, machine) else ""
+    if snapshots := [row for row in await desk.tx.snapshots.scan(machine=machine.id) if row.id != alone]:
         raise Conflict(
             f"machine {machine.name} has {len(snapshots)} snapshots, which cannot outlast it",
             subject=f"machine {machine.name}",

@@ -15,7 +15,7 @@ from guesthouse.model.resources import Operation
 
 async def add(desk: Desk, intent: intents.NicAdd) -> Operation:
     """Give a machine a NIC more."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     if any(nic.mac == intent.mac for nic in machine.spec.nics):
         raise Conflict(
             f"machine {machine.name} has a NIC {intent.mac} already",
@@ -30,14 +30,14 @@ async def add(desk: Desk, intent: intents.NicAdd) -> Operation:
 
 async def change(desk: Desk, intent: intents.NicChange) -> Operation:
     """Have a NIC be in other groups."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     nic = _nic(machine, intent.nic)
     return await _replace(desk, machine, nic, msgspec.structs.replace(nic, groups=intent.groups))
 
 
 async def move(desk: Desk, intent: intents.NicMove) -> Operation:
     """Have a NIC be elsewhere."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     nic = _nic(machine, intent.nic)
     if not (intent.network or intent.subnet or intent.address):
         raise Invalid("nowhere to move to", field="network", hint="name a network, a subnet or an address")
@@ -49,7 +49,7 @@ async def move(desk: Desk, intent: intents.NicMove) -> Operation:
 
 async def remove(desk: Desk, intent: intents.NicRemove) -> Operation:
     """Take a NIC away; its address is free when the guest has let go of it."""
-    machine = await desk.machine_to_change(intent.machine)
+    machine = await desk.machine_to_change(intent.machine, described=True)
     nic = _nic(machine, intent.nic)
     return await _change(desk, machine, tuple(each for each in machine.spec.nics if each is not nic))
 

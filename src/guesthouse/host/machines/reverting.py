@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -30,7 +31,7 @@ from guesthouse.host.machines.keeping import find_again
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.snapshots.folder import Saved, SnapshotFolder
 from guesthouse.host.snapshots.shelf import SnapshotShelf
-from guesthouse.model.errors import Conflict, Failed
+from guesthouse.model.errors import Conflict, Failed, GuesthouseError
 from guesthouse.model.resources import Snapshot
 from guesthouse.qemu import frozen, networks
 
@@ -120,6 +121,22 @@ class Reverter:
             with contextlib.suppress(FileNotFoundError):  # it has settled just now: its own machine does that
                 return Frozen(os.open(folder.state, os.O_RDONLY | os.O_CLOEXEC))
         return await self.pool.open(snapshot, folder.memory, folder.devices)
+
+
+@contextlib.contextmanager
+def told_as_waking(desired: Desired) -> Iterator[None]:
+    """Tell what goes wrong as who started a hibernated machine understands it, with what he can do."""
+    try:
+        yield
+    except (GuesthouseError, OSError) as error:
+        if not desired.wakes:
+            raise
+        name = desired.machine.name
+        raise Failed(
+            f"machine {name} cannot go on from its memory: {error}",
+            subject=f"machine {name}",
+            hint=f"`guest start {name} --cold` boots it without, as after a power cut",
+        ) from error
 
 
 def _handed_on(saved: Saved, desired: Desired) -> Saved:

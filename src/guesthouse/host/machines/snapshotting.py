@@ -6,6 +6,7 @@ Rules
    moment: in the pause at the end of the saving where memory is kept, else while the guest runs.
 2. What a killed daemon left is told apart by the layers that QEMU writes to. The old ones: nothing has happened, and
    the snapshot is begun anew. The new ones, with memory that was not kept whole: it cannot be had any more (`Failed`).
+   One that goes on in the layers that it has is hibernated: it stands still, so that it can be begun anew always.
 3. What fails leaves the guest running as before, and nothing on the disk but layers that QEMU already writes to.
 4. `SNAPSHOT_POINTS` names what lies between the parts; a test ends the daemon at each of them.
 """
@@ -136,7 +137,9 @@ class Snapshotter:
         mark(run.folder, Mark(ran=ran))
         exact = record.accelerator == "kvm"
         saving = Saving(run.monitor, ran=ran, exact=exact, switch=in_the_pause, reached=self.reached)
-        held = self.keeper.has_room(snapshot, saved.placed.memory_mib)
+        # What the machine itself goes on from is to outlast both daemon and host.
+        for_forks = snapshot.id != desired.machine.restore
+        held = for_forks and self.keeper.has_room(snapshot, saved.placed.memory_mib)
         try:
             if held:
                 send = functools.partial(saving.send, progress=progress)
@@ -210,7 +213,10 @@ class Snapshotter:
 
 
 def _held(run: Run, snapshot: Snapshot, desired: Desired) -> list[Disk]:
-    """The disks of the snapshot that QEMU has; raises `Conflict` when it has one that the machine is to lose."""
+    """The disks of the snapshot that QEMU has, and that are to go on in other layers.
+
+    Raises `Conflict` when QEMU has a disk that the machine is to lose.
+    """
     disks = {disk.id: disk for disk in desired.disks}
     for has in run.record.spec.disks:
         if has.disk not in disks:
@@ -219,7 +225,8 @@ def _held(run: Run, snapshot: Snapshot, desired: Desired) -> list[Disk]:
                 subject=f"machine {desired.machine.name}",
                 hint="restart the machine first",
             )
-    return [disks[has.disk] for has in run.record.spec.disks if has.disk in snapshot.disks]
+    held = [disks[has.disk] for has in run.record.spec.disks if has.disk in snapshot.disks]
+    return [disk for disk in held if snapshot.disks[disk.id].layer != disk.layer]
 
 
 def _copy_variables(folder: Folder, partial: SnapshotFolder) -> None:

@@ -6,7 +6,8 @@ Rules
    `RESTORE_POINTS` those of a fork and of a restore; a test ends the daemon at each of them.
 2. The first start of a machine with a template is a fork of that, where it fits; every other one is a boot. That it
    was forked is written down (`Folder.forked`) before its vCPUs run for the first time: they never do so twice.
-3. The first start after a revert to memory goes on from that (`reverting`); should that fail, so does the start.
+3. The first start after a revert to memory, or of a hibernated machine, goes on from that (`reverting`); should that
+   fail, so does the start.
 4. A fork of another machine has no network until it has a name of its own (`naming`).
 5. What a killed daemon left half restored has never run: whoever finds it ends it (`Record.unfinished`).
 """
@@ -33,7 +34,7 @@ from guesthouse.host.machines.forwarding import chosen, set_first_forwards
 from guesthouse.host.machines.ignition import Bound, Ignition, Lit, locked
 from guesthouse.host.machines.process import prepare_files
 from guesthouse.host.machines.restoring import fork, restore
-from guesthouse.host.machines.reverting import Reverter
+from guesthouse.host.machines.reverting import Reverter, told_as_waking
 from guesthouse.host.machines.run import Run
 from guesthouse.host.machines.runs import Runs
 from guesthouse.host.machines.wiring import Wiring
@@ -94,7 +95,8 @@ class Starter:
         async with locked(folder) as lock, self.wiring.taps(desired, desired.machine.spec.nics) as taps:
             self.reached("locked")
             last = folder.read_record()
-            saved = await self.reverter.next_start(desired, folder, last)
+            with told_as_waking(desired):
+                saved = await self.reverter.next_start(desired, folder, last)
             record = self._record(desired, folder, last, accelerator, capabilities, saved)
             files = {disk.id: self.disks.file(disk, desired.images) for disk in desired.disks}
             boot = self._boot(desired, folder, files, taps, accelerator, capabilities)
@@ -106,7 +108,8 @@ class Starter:
             who = identity.identity_of(folder.path, desired.project_number, kvm=accelerator == "kvm")
             ignition = Ignition(folder, lock, who, self.reached)
             if saved is not None:
-                lit = await self._restore(ignition, record, boot, saved, desired)
+                with told_as_waking(desired):
+                    lit = await self._restore(ignition, record, boot, saved, desired)
             elif frozen is not None:
                 lit, record = await self._fork(ignition, record, boot, frozen, desired)
             else:
