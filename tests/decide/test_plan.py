@@ -323,6 +323,17 @@ def test_a_guest_that_is_to_stand_still_does_so_before_its_snapshot_is_taken() -
     assert [step.name for step in plan(desired, running(wanted, runstate="paused"))] == ["take-snapshot"]
 
 
+def test_a_guest_that_is_hibernated_does_nothing_after_the_moment_that_is_kept() -> None:
+    wanted = machine(Power.STOPPED, stop_timeout_s=0, restore="s", restore_epoch=1)
+    desired = replace(desired_of(wanted), snapshots=(a_snapshot(memory=True, passing=True),))
+    assert [step.name for step in plan(desired, running(wanted))] == ["pause", "take-snapshot", "kill"]
+    kept = {"s": SnapshotSeen()}
+    assert [step.name for step in plan(desired, replace(running(wanted, runstate="paused"), snapshots=kept))] == [
+        "kill"
+    ]
+    assert plan(desired, replace(running(wanted), process=None, snapshots=kept)) == ()
+
+
 def test_nothing_is_merged_or_removed_while_somebody_reads() -> None:
     wanted = machine()
     leaving = a_snapshot(state=SnapshotState.DELETING)

@@ -14,8 +14,8 @@ Rules
 6. A process starts with its vCPUs standing still: they go on by the step that ends a pause.
 7. A restart is a stop and a start, so that waiting changes take effect. `restart_epoch` tells one from another.
 8. A snapshot is taken first, after a pause that is wanted, and then forks get its layers: all else comes later. One
-   that is wanted along with a stop is taken before, and the guest does nothing in between: it is hibernated so. One
-   that is wanted along with a restart is taken between the stop and the start. Who
+   with memory that is wanted along with a stop is taken before, and the guest does nothing in between: it is hibernated
+   so. One that is wanted along with a restart is taken between the stop and the start. Who
    goes on from one ends what runs by force, as soon as it is sure that it can (`GiveWay`). Layers are merged and files
    removed last (`layers.upkeep`), and not while somebody else reads them; after that memory is settled.
 9. A fork's guest learns who it is (`GiveIdentity`) as soon as its vCPUs run.
@@ -99,9 +99,12 @@ def _seed(spec: MachineSpec, observed: Observed) -> list[Step]:
 
 def _snapshots(desired: Desired, observed: Observed) -> list[Step]:
     """The snapshots to take, and the layers to share; a guest that is to stand still does so before."""
-    taken: list[Step] = [TakeSnapshot(snapshot) for snapshot in _to_take(desired, observed)]
+    to_take = _to_take(desired, observed)
+    taken: list[Step] = [TakeSnapshot(snapshot) for snapshot in to_take]
     shared: list[Step] = [ShareLayers(disk) for disk in _to_share(desired, observed)]
-    if taken and observed.process and desired.machine.power is not Power.RUNNING:
+    power = desired.machine.power
+    stands = power is Power.PAUSED or (power is Power.STOPPED and any(snapshot.memory for snapshot in to_take))
+    if taken and observed.process and stands:
         return [*_vcpus(Power.PAUSED, observed.process), *taken, *shared]
     return [*taken, *shared]
 

@@ -193,7 +193,6 @@ async def test_operations_without_effect_are_refused_by_name(client: Client, ima
     for operation, said in (
         ("get_password_data", {"InstanceId": id}),
         ("monitor_instances", {"InstanceIds": [id]}),
-        ("stop_instances", {"InstanceIds": [id], "Hibernate": True}),
     ):
         code, message = await client.refused(operation, **said)
         assert code == "UnsupportedOperation", message

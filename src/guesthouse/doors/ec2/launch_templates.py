@@ -163,7 +163,9 @@ async def data_of(call: Call) -> Mapping[str, Any]:
     stock = await call.stock(*view.NOUNS)
     machine = ids.one(stock.machines, "i", call["InstanceId"])
     shown = view.instance(stock, machine, view.record_of(stock, machine.id))
-    data = {name: shown[name] for name in ("ImageId", "InstanceType", "KeyName") if shown.get(name)}
+    data = {
+        name: shown[name] for name in ("ImageId", "InstanceType", "KeyName", "HibernationOptions") if shown.get(name)
+    }
     if shown["SubnetId"]:
         nics = shown["NetworkInterfaces"]
         data["NetworkInterfaces"] = [

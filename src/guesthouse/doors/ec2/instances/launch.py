@@ -89,6 +89,7 @@ def _piece(call: Call, stock: Stock, said: Mapping[str, Any], reservation: str, 
         "type": said.get("InstanceType") or DEFAULT.name,
         "tags": tags["instance"],
         "spot": _spot(said),
+        "hibernation": (said.get("HibernationOptions") or {}).get("Configured") or None,
         "placement_group": placement.group_named(stock, said.get("Placement") or {}),
     }
     return Piece(

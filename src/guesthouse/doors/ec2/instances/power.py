@@ -22,8 +22,17 @@ async def start(call: Call) -> Mapping[str, Any]:
 
 
 async def stop(call: Call) -> Mapping[str, Any]:
-    force = bool(call["Force"])
-    return {"StoppingInstances": await _change(call, lambda machine: intents.Stop(machine=machine.id, force=force))}
+    """Stop machines, or hibernate those that were launched for that."""
+    if not call["Hibernate"]:
+        force = bool(call["Force"])
+        return {"StoppingInstances": await _change(call, lambda machine: intents.Stop(machine=machine.id, force=force))}
+    if call["Force"]:
+        raise Fault("InvalidParameterCombination", "The parameters Force and Hibernate may not be used together.")
+    stock = await call.stock("machines", "door_records")
+    for machine in ids.several(stock.machines, "i", call["InstanceIds"]):
+        if not view.hibernates(view.record_of(stock, machine.id)):
+            raise _not_configured(ec2_id("i", machine.id))
+    return {"StoppingInstances": await _change(call, lambda machine: intents.Stop(machine=machine.id, hibernate=True))}
 
 
 async def reboot(call: Call) -> None:
@@ -59,6 +68,11 @@ async def terminate(call: Call) -> Mapping[str, Any]:
 def _protected(id: str) -> Fault:
     text = f"The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute"
     return Fault("OperationNotPermitted", f"{text} and try again.")
+
+
+def _not_configured(id: str) -> Fault:
+    text = f"The instance '{id}' is not configured for hibernation: launch it with HibernationOptions.Configured=true."
+    return Fault("UnsupportedHibernationConfiguration", text)
 
 
 def _said(call: Call) -> set[str]:

@@ -69,7 +69,7 @@ def instance_type(each: InstanceType) -> dict[str, Any]:
             "EfaSupported": False,
         },
         "PlacementGroupInfo": {"SupportedStrategies": ["cluster", "partition", "spread"]},
-        "HibernationSupported": False,
+        "HibernationSupported": True,
         "BurstablePerformanceSupported": each.burstable,
         "DedicatedHostsSupported": False,
         "AutoRecoverySupported": False,

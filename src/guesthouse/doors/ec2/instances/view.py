@@ -15,6 +15,7 @@ from typing import Any
 
 from guesthouse.catalog.places import ZONE, ZONE_ID
 from guesthouse.catalog.types import BY_SIZE
+from guesthouse.decide.hibernation import is_hibernated
 from guesthouse.decide.lifecycle import shown_state
 from guesthouse.doors.ec2.instances.described import device_of, metadata_options_of
 from guesthouse.doors.ec2.instances.lasting import Things, Views, lasting
@@ -47,7 +48,8 @@ STATES: dict[State, dict[str, Any]] = {
     State.CRASHED: _STOPPED,
     State.DELETING: _SHUTTING,
 }
-_MONITORING, _HIBERNATION = Same(State="disabled"), Same(Configured=False)
+_MONITORING = Same(State="disabled")
+_HIBERNATION = {configured: Same(Configured=configured) for configured in (False, True)}
 _ENCLAVE, _MAINTENANCE = Same(Enabled=False), Same(AutoRecovery="disabled")
 _SHARED = 1024
 """So many things are kept as many instances show them."""
@@ -107,6 +109,11 @@ def _there(record: DoorRecord | None) -> DoorRecord:
 def record_of(stock: Stock, machine: str) -> DoorRecord | None:
     """What this door keeps of a machine."""
     return next((record for record in stock.records_of.get(machine, ()) if is_ours(record)), None)
+
+
+def hibernates(record: DoorRecord | None) -> bool:
+    """Whether an instance was launched as one that may be hibernated."""
+    return bool(record and record.document.get("hibernation"))
 
 
 def is_ours(record: DoorRecord) -> bool:
@@ -177,7 +184,7 @@ def instance(stock: Stock, machine: Machine, record: DoorRecord | None) -> dict[
         "Tags": tag_set(spec.labels),
         "VirtualizationType": "hvm",
         "CpuOptions": _cpus(spec.vcpus),
-        "HibernationOptions": _HIBERNATION,
+        "HibernationOptions": _HIBERNATION[hibernates(record)],
         "MetadataOptions": metadata_options_of(spec),
         "EnclaveOptions": _ENCLAVE,
         "MaintenanceOptions": _MAINTENANCE,
@@ -228,6 +235,7 @@ def _why(change: str, code: str, message: str) -> Reasons:
 
 
 _USER = _why("User initiated", "Client.UserInitiatedShutdown", "User initiated shutdown")
+_HIBERNATED = _why("User initiated", "Client.UserInitiatedHibernate", "User initiated hibernate")
 _GUEST = _why("", "Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 _HOST = _why("Server.ScheduledStop", "Server.ScheduledStop", "Stopped due to a restart of the host")
 _SPOT_ENDED = _why("Server.SpotInstanceTermination", "Server.SpotInstanceTermination", "Spot instance termination")
@@ -243,6 +251,8 @@ def _reasons(machine: Machine, state: Mapping[str, Any]) -> Reasons:
         return _failed(machine.status.error)
     if state in (_PENDING, _RUNNING):
         return _STARTING if state is _PENDING else ("", None)
+    if is_hibernated(machine):
+        return _HIBERNATED
     if machine.interrupted_at:
         return _SPOT_STOPPED
     return _ENDED.get(machine.status.ended, _USER)

@@ -116,7 +116,7 @@ RUN_TAKES = (
     "NetworkInterfaces.Groups NetworkInterfaces.PrivateIpAddress NetworkInterfaces.PrivateIpAddresses "
     "Placement.AvailabilityZone Placement.AvailabilityZoneId Placement.GroupName Placement.GroupId MetadataOptions "
     "DisableApiTermination InstanceInitiatedShutdownBehavior LaunchTemplate "
-    "InstanceMarketOptions.MarketType InstanceMarketOptions.SpotOptions.MaxPrice"
+    "InstanceMarketOptions.MarketType InstanceMarketOptions.SpotOptions.MaxPrice HibernationOptions.Configured"
 )
 RUN_HARMLESS: dict[str, object] = {
     "InstanceMarketOptions.SpotOptions.SpotInstanceType": "one-time",
@@ -131,7 +131,6 @@ RUN_HARMLESS: dict[str, object] = {
     "CpuOptions.ThreadsPerCore": 1,
     "CreditSpecification.CpuCredits": "unlimited",
     "CapacityReservationSpecification.CapacityReservationPreference": "open",
-    "HibernationOptions.Configured": False,
     "EnclaveOptions.Enabled": False,
     "MaintenanceOptions.AutoRecovery": "disabled",
     "DisableApiStop": False,
@@ -144,8 +143,8 @@ ROWS = (
     see("DescribeInstances", "List instances, running, stopped, and those that ended within the last hour", _INSTANCES),
     see("DescribeInstanceStatus", "Tell how instances are", _STATUSES, takes="IncludeAllInstances"),
     Row("StartInstances", "Start stopped instances", power.start, takes="InstanceIds"),
-    Row("StopInstances", "Shut instances down, by force where they take too long", power.stop,
-        takes="InstanceIds Force", harmless={"Hibernate": False, "SkipOsShutdown": False}),
+    Row("StopInstances", "Shut instances down, by force where they take too long, or hibernate them", power.stop,
+        takes="InstanceIds Force Hibernate", harmless={"SkipOsShutdown": False}),
     Row("RebootInstances", "Restart instances", power.reboot, takes="InstanceIds"),
     Row("TerminateInstances", "Delete instances with the disks that are to go with them", power.terminate,
         takes="InstanceIds", harmless={"Force": False, "SkipOsShutdown": False}),
