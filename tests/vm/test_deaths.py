@@ -59,6 +59,7 @@ SCENES: dict[str, Scene] = {
     "machine.fork": Scene((), ("POST", "/machines/bystander/forks", {"name": "{m}"}), needs="bystander", runs="{m}"),
     "machine.start": Scene((LAUNCH, STOPPED), ("POST", "/machines/{m}/start", {})),
     "machine.stop": Scene((LAUNCH,), ("POST", "/machines/{m}/stop", {"timeout_s": 30}), booted=True),
+    "machine.hibernate": Scene((LAUNCH,), ("POST", "/machines/{m}/stop", {"hibernate": True}), booted=True),
     "machine.restart": Scene((LAUNCH,), ("POST", "/machines/{m}/restart", {"force": True})),
     "machine.interrupt": Scene((SPOT,), ("POST", "/machines/{m}/interrupt", {"notice_s": 3600})),
     "machine.pause": Scene((LAUNCH,), ("POST", "/machines/{m}/pause", {})),
@@ -151,6 +152,14 @@ async def test_killed_at_every_step(kind: str, lived_in: tuple[House, str], tmp_
     steps = {step for _, step, _ in tried}
     assert bool(steps) == (kind not in NO_STEPS)
     assert steps >= set(KINDS[kind].steps)
+
+
+async def test_a_start_from_memory_is_killed_at_every_step(lived_in: tuple[House, str]) -> None:
+    """A machine goes on from it, or boots where it had gone on already."""
+    hibernated: Request = ("POST", "/machines/{m}/stop", {"hibernate": True})
+    scene = Scene((LAUNCH, hibernated), ("POST", "/machines/{m}/start", {}), runs="{m}")
+    tried = await killed_at_every_step(scene, *lived_in, names_for("machine.wake"))
+    assert {step for _, step, _ in tried} >= {"make-disk", "start", "resume"}
 
 
 async def test_a_launch_from_a_template_is_killed_at_every_step(lived_in: tuple[House, str]) -> None:
