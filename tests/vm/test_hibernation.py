@@ -78,6 +78,7 @@ async def test_without_memory_that_can_be_gone_on_from_it_boots(micro_image: Bui
         assert "--cold" in operation["error"]["hint"]
         assert await hibernated(daemon)
         await guest(house, "start", "web", "--cold")
+        await daemon.reach("web", "configured")
         assert (
             await guest(house, *_RUN, "head -c 3 /dev/vda; ls /run/note 2>/dev/null || echo; echo none")
         ).split() == [
