@@ -279,6 +279,19 @@ async def test_a_fork_is_hibernated_as_any_machine(store: Store) -> None:
         assert len(host.machines.restored) == 2
 
 
+async def test_one_with_autostart_goes_on_when_the_host_was_started_again(store: Store) -> None:
+    host = FakeHost()
+    async with at_work(store, host, boot_id="boot-1") as (engine, asker):
+        await with_image(engine, asker)
+        for intent in (launch(autostart=True), HIBERNATE):
+            await do(engine, asker, intent)
+    async with at_work(store, host, boot_id="boot-2") as (engine, asker):
+        for row in await engine.views.operations(asker, all=True):
+            await ended(engine, asker, await engine.views.operation(asker, row.id))
+        machine = await machine_of(engine, asker)
+        assert (machine.state, is_hibernated(machine), len(host.machines.restored)) == (State.RUNNING, False, 1)
+
+
 @pytest.mark.parametrize(
     ("before", "intent", "error"),
     [

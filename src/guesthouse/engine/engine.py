@@ -11,11 +11,13 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
+from guesthouse.decide.hibernation import is_hibernated
 from guesthouse.engine.accept import Accept
 from guesthouse.engine.accept.tenants import DEFAULT_PROJECT
 from guesthouse.engine.access import Access
@@ -27,6 +29,7 @@ from guesthouse.engine.host_views import HostViews
 from guesthouse.engine.hosts import Identity, Presence
 from guesthouse.engine.imaging import Imaging
 from guesthouse.engine.inside import Inside
+from guesthouse.engine.intents import Asker, Start
 from guesthouse.engine.interruptions import Interruptions
 from guesthouse.engine.network_views import NetworkViews
 from guesthouse.engine.networks import Networks, make_default_network
@@ -35,11 +38,14 @@ from guesthouse.engine.progress import Board, Changes
 from guesthouse.engine.stock import Stocktaking
 from guesthouse.engine.views import Views
 from guesthouse.engine.works import Tools, Works
+from guesthouse.model.errors import GuesthouseError
 from guesthouse.model.house import House
-from guesthouse.model.machine import MachineRow, Power, State
+from guesthouse.model.machine import Machine, MachineRow, Power, State
 from guesthouse.model.names import make_id
-from guesthouse.model.resources import Project
+from guesthouse.model.resources import Project, Role
 from guesthouse.ports import Checkpoint, Database, Host, HostFacts, MachineHost, Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,13 +99,15 @@ async def open_engine(
         access = Access(store, host.keys)
         accept = Accept(store, host.facts, host.network_facts, random, identity.host, owners.wake, board)
         await _make_default_project(store, random)
-        await _autostart(store, identity)
+        waking = await _autostart(store, identity)
         await make_default_network(store, host.network_facts, access, accept)
         unfinished = await _unfinished(store, identity)
         for network in await networks.here_now():
             networks.look(network)
         for subject in unfinished:
             owners.wake(subject)
+        for machine in waking:
+            await _wake(accept, machine)
         interruptions = Interruptions(store, accept, board.changes, identity.host)
         fresh = Freshness(store, host.templates, random, identity.host, owners.wake)
         following = Following(store, store, identity.host, owners.wake, board.changes)
@@ -144,13 +152,29 @@ async def _make_default_project(store: Store, random: Random) -> None:
             await tx.projects.insert(Project(id=make_id(random), name=DEFAULT_PROJECT, number=0))
 
 
-async def _autostart(store: Store, identity: Identity) -> None:
-    """After a restart of the host, machines with autostart are wanted running, whatever they were before."""
+async def _autostart(store: Store, identity: Identity) -> list[Machine]:
+    """After a restart of the host, machines with autostart are wanted running, whatever they were before.
+
+    Returns those that are hibernated: they are to be started as anybody would start them.
+    """
+    waking = []
     async with store.write() as tx:
         for machine in await tx.machines.select(host=identity.host, autostart=True, power=Power.STOPPED):
-            if machine.status.boot_id not in ("", identity.boot_id) and not machine.deleting:
-                changes = {"power": Power.RUNNING, "generation": machine.generation + 1}
-                await tx.machines.update(machine.id, {"generation": machine.generation}, **changes)
+            if machine.status.boot_id in ("", identity.boot_id) or machine.deleting:
+                continue
+            if is_hibernated(machine):
+                waking.append(machine)
+                continue
+            changes = {"power": Power.RUNNING, "generation": machine.generation + 1}
+            await tx.machines.update(machine.id, {"generation": machine.generation}, **changes)
+    return waking
+
+
+async def _wake(accept: Accept, machine: Machine) -> None:
+    try:
+        await accept(Asker(machine.project, Role.OPERATOR), Start(machine=machine.id))
+    except GuesthouseError as error:
+        log.warning("machine %s stays hibernated: %s", machine.name, error)
 
 
 async def _unfinished(store: Store, identity: Identity) -> list[str]:
