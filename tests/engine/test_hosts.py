@@ -130,6 +130,13 @@ async def test_nobody_else_can_be_a_host_that_is_there(url: str) -> None:
                 raise AssertionError("two daemons are one host")
 
 
+async def test_an_embedded_house_may_be_moved_to_another_box(store: SqlStore) -> None:
+    for seat in ("one", "another"):
+        identity = Identity("local", "boot-1", "box", seat, f"run-{seat}")
+        async with open_engine(store, FakeHost(), HOUSE, identity, SystemRandom()) as engine:
+            assert (await engine.hosts.host("here")).host.seat == seat
+
+
 async def test_placement_is_explained_host_by_host(url: str) -> None:
     async with a_member(url, "north", FakeHost()) as (asked, asker), a_member(url, "south", FakeHost()) as (other, own):
         await with_image(other, own)

@@ -20,6 +20,7 @@ from tests.vm.nursery import ROOT, Born, born
 
 from guesthouse.host import identity
 from guesthouse.host.images.built import BuiltImage
+from guesthouse.model.hosts import FIRST_HOST
 from guesthouse.model.house import House
 from guesthouse.model.names import make_id
 from guesthouse.model.resources import Image, ImageState
@@ -163,6 +164,7 @@ async def shelve(house: House, built: BuiltImage, project: str, **values: Any) -
             "family": built.os,
             "state": ImageState.READY,
             "public": True,
+            "host": FIRST_HOST,
             "os": built.os,
             "disk": built.disk or "",
             "kernel": built.kernel or "",

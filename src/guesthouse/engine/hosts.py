@@ -115,7 +115,8 @@ class Presence:
 
 
 def _refuse_second(known: HostRecord, me: Identity, now: float) -> None:
-    if known.seat in ("", me.seat) or known.is_away(now):
+    # An embedded house may be moved to another folder or box: its lock file goes with it.
+    if not known.address or known.seat in ("", me.seat) or known.is_away(now):
         return
     raise Conflict(
         f"host {known.name} has a daemon already, at {known.address}",

@@ -84,7 +84,12 @@ async def used_by(tx: Transaction, project: Project) -> Quota:
 
 
 def an_operation(id: str, kind: str, about: Subject, *, machine: str = "", **more: Any) -> Operation:
-    """A new operation about a record, for the host that has it. A machine's owner does those about that `machine`."""
+    """A new operation about a record, for the host that has it. A machine's owner does those about that `machine`.
+
+    Raises `ValueError` for a record that says no host: nobody would ever take the operation up.
+    """
+    if not about.host:
+        raise ValueError(f"{kind} of {about.name}, which is on no host")
     return Operation(
         id=id,
         project=about.project,
