@@ -15,28 +15,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.host.children import bind
-from tests.host.nets import on_a_host, outside
-
 from bench.ec2 import Server
-from bench.house import GUEST, Daemon, a_daemon, a_furnished_house, environment
+from bench.house import GUEST, Daemon, a_furnished_house, environment
+from bench.networked import Samples, with_networks
 from bench.table import Row, Section, median_ms, spread
 from guesthouse.catalog.ec2_types import TYPES
 from guesthouse.formats.cloudids import ec2_id
-from guesthouse.model.house import House
 
 TYPE, ROUNDS, BOOTS = "t3.nano", 11, 3
 _GREETING = b"SSH-2.0-"
 _SSH, _LOOK_EVERY_S = 22, 0.005
 Say = Callable[[str], None]
-Samples = dict[str, list[float]]
 
 
 def measure(say: Say) -> Section:
     """Boots first, then as many forks of a template that is made of the same image."""
     with a_furnished_house(say) as house, tempfile.TemporaryDirectory() as folder:
         say(f"{BOOTS} boots, a template, {ROUNDS} forks")
-        times = _on_a_host(house, Path(folder))
+        times = with_networks(house, Path(folder), _launches)
     fork, boot = times["fork"], times["boot"]
     faster = median_ms(boot) / median_ms(fork)
     rows = [
@@ -44,19 +40,6 @@ def measure(say: Say) -> Section:
         Row("… of that until the answer to RunInstances", spread(times["answer"])),
     ]
     return Section("From RunInstances to SSH", rows)
-
-
-def _on_a_host(house: House, folder: Path) -> Samples:
-    told = folder / "samples.json"
-
-    async def tell() -> None:
-        async with outside():
-            with a_daemon(house, "--listen", "127.0.0.1:0") as daemon:
-                told.write_text(json.dumps(_launches(daemon)))
-
-    on_a_host(folder, tell, lambda: bind(house.home, house.home))
-    samples: Samples = json.loads(told.read_text())
-    return samples
 
 
 def _launches(daemon: Daemon) -> Samples:

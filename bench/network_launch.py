@@ -5,19 +5,15 @@ The daemon is on a host of the bench's own. Machines have nothing to boot: their
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.host.children import bind
-from tests.host.nets import on_a_host, outside
-
-from bench.house import Daemon, a_daemon, a_furnished_house
+from bench.house import Daemon, a_furnished_house
+from bench.networked import Samples, with_networks
 from bench.table import Row, Section, median_ms, spread
-from guesthouse.model.house import House
 
 ROUNDS = 21
 _LIMIT_MORE_MS = 30.0
@@ -28,14 +24,13 @@ _NICS = {
     "default": [{"network": "default"}],
 }
 Say = Callable[[str], None]
-Samples = dict[str, list[float]]
 
 
 def measure(say: Say) -> Section:
     """From the request to running vCPUs, in turns."""
     with a_furnished_house(say) as house, tempfile.TemporaryDirectory() as folder:
         say(f"{ROUNDS} launches of each, in turns")
-        times = _on_a_host(house, Path(folder))
+        times = with_networks(house, Path(folder), _launches)
     none = times["none"]
     rows = [
         Row(
@@ -48,19 +43,6 @@ def measure(say: Say) -> Section:
         for name, what in (("private", "a private network"), ("default", "the network `default` (nat)"))
     ]
     return Section("Launches with networks", rows)
-
-
-def _on_a_host(house: House, folder: Path) -> Samples:
-    told = folder / "samples.json"
-
-    async def tell() -> None:
-        async with outside():
-            with a_daemon(house, "--listen", "127.0.0.1:0") as daemon:
-                told.write_text(json.dumps(_launches(daemon)))
-
-    on_a_host(folder, tell, lambda: bind(house.home, house.home))
-    samples: Samples = json.loads(told.read_text())
-    return samples
 
 
 def _launches(daemon: Daemon) -> Samples:
